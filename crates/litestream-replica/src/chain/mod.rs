@@ -1,0 +1,8 @@
+//! What the names of LTX files say: which to restore from, how far they reach, which may go.
+//!
+//! Promise: all but [`listing`] is pure: values in, values out.
+
+pub mod listing;
+pub mod plan;
+pub mod position;
+pub mod retain;

@@ -1,0 +1,158 @@
+//! Which files to restore from.
+//!
+//! Promise: the files that Litestream 0.5.17 would take, for any set of files in any order, with any overlaps and
+//! duplicates; a plan covers every TXID from 1 to its last without a gap.
+
+use ltx::Txid;
+
+use crate::env::UnixMillis;
+use crate::{FileInfo, Level};
+
+/// The point to restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The newest. A gap is an error, so that an older state is never taken for the newest.
+    Latest,
+    /// Exactly this TXID.
+    Txid(Txid),
+    /// The last file made before this time.
+    Before(UnixMillis),
+}
+
+/// Files that make up the database at a point, by ascending max TXID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Never empty; each begins at or before the TXID after the end of the one before.
+    pub files: Vec<FileInfo>,
+}
+
+/// Why there is no plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No files at all, or none that reach the point.
+    #[error("transaction not available")]
+    NotAvailable,
+    /// Files exist that can't be reached from those before.
+    #[error("non-contiguous transaction files: have up to {have}, next file starts at {next}")]
+    NonContiguous {
+        /// The last TXID that can be restored; zero if none.
+        have: Txid,
+        /// The first TXID after the gap.
+        next: Txid,
+    },
+}
+
+impl Plan {
+    /// The first TXID held: 1 in any replica that is whole.
+    pub fn min_txid(&self) -> Txid {
+        self.files
+            .iter()
+            .map(|f| f.name.min)
+            .min()
+            .unwrap_or_default()
+    }
+
+    /// The TXID that is restored.
+    pub fn max_txid(&self) -> Txid {
+        self.files
+            .iter()
+            .map(|f| f.name.max)
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// The size of all files.
+    pub fn total_bytes(&self) -> u64 {
+        self.files
+            .iter()
+            .fold(0, |sum, f| sum.saturating_add(f.size))
+    }
+
+    /// The files without those whose TXIDs all lie in a later one, such as a snapshot below a compacted file that
+    /// starts at TXID 1 as well: every page they hold is superseded.
+    pub fn needed(&self) -> Vec<FileInfo> {
+        let mut start = None;
+        let mut needed: Vec<FileInfo> = Vec::with_capacity(self.files.len());
+        for file in self.files.iter().rev() {
+            if start.is_none_or(|start| file.name.min < start) {
+                start = Some(file.name.min);
+                needed.push(*file);
+            }
+        }
+        needed.reverse();
+        needed
+    }
+}
+
+/// The plan for a point, given all files of all levels in any order.
+pub fn plan(files: &[FileInfo], target: Target) -> Result<Plan, PlanError> {
+    let reached = reach(files, target);
+    let end = reached.last().map_or(Txid::ZERO, |f| f.name.max);
+    let gap = files
+        .iter()
+        .map(|f| f.name.min)
+        .filter(|min| min.get() > end.get().saturating_add(1))
+        .min();
+    match (target, gap) {
+        (Target::Latest, Some(next)) => Err(PlanError::NonContiguous { have: end, next }),
+        (Target::Txid(wanted), _) if end != wanted => Err(PlanError::NotAvailable),
+        _ if reached.is_empty() => Err(PlanError::NotAvailable),
+        _ => Ok(Plan { files: reached }),
+    }
+}
+
+/// As far as the files reach without a gap: a snapshot, if there is one, then always the file that reaches
+/// furthest among those that continue.
+pub(super) fn reach(files: &[FileInfo], target: Target) -> Vec<FileInfo> {
+    let qualifies = |f: &&FileInfo| match target {
+        Target::Latest => true,
+        Target::Txid(txid) => f.name.max <= txid,
+        Target::Before(time) => f.created < time,
+    };
+    let (snapshots, mut rest): (Vec<&FileInfo>, Vec<&FileInfo>) = files
+        .iter()
+        .filter(qualifies)
+        .partition(|f| f.level == Level::SNAPSHOT);
+    // The first of equals, so that the answer does not hang on the order of the listing more than it must.
+    let snapshot = snapshots
+        .into_iter()
+        .filter(|f| f.name.min.get() == 1)
+        .min_by_key(|f| (std::cmp::Reverse(f.name.max), f.created));
+
+    let mut reached: Vec<FileInfo> = snapshot.into_iter().copied().collect();
+    let mut end = snapshot.map_or(0, |f| f.name.max.get());
+    rest.sort_unstable_by_key(|f| f.name.min);
+    let mut rest = rest.into_iter().peekable();
+    let mut best: Option<&FileInfo> = None;
+    loop {
+        // What continues here continues everywhere further on too, so one pass with one favourite is enough.
+        while let Some(file) = rest.next_if(|f| f.name.min.get() <= end.saturating_add(1)) {
+            if best.is_none_or(|best| rank(file) > rank(best)) {
+                best = Some(file);
+            }
+        }
+        match best {
+            Some(file) if file.name.max.get() > end => {
+                end = file.name.max.get();
+                reached.push(*file);
+            }
+            _ => return reached,
+        }
+    }
+}
+
+/// Higher is better: the highest max, then the lowest min, then the highest level, then the earliest.
+fn rank(
+    f: &FileInfo,
+) -> (
+    Txid,
+    std::cmp::Reverse<Txid>,
+    Level,
+    std::cmp::Reverse<UnixMillis>,
+) {
+    use std::cmp::Reverse;
+    (f.name.max, Reverse(f.name.min), f.level, Reverse(f.created))
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,250 @@
+//! The seam between the engine and the world: disk, clock, randomness, threads, change events.
+//!
+//! Everything above floor 0 reaches the outside only through these traits, so that the same code runs
+//! on a real machine ([`real`]) and in a simulated one. SQLite is not abstracted here; its VFS is
+//! chosen by name instead.
+//!
+//! Promise: nothing but `real.rs` touches `std::fs`, clocks, threads or random numbers (a lint checks it).
+
+pub mod real;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Milliseconds since the Unix epoch, UTC; the unit of LTX header timestamps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub i64);
+
+/// A point of monotonic time: the duration since an arbitrary start that the clock keeps fixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(pub Duration);
+
+impl Monotonic {
+    /// Time passed from `earlier` to `self`; zero if `earlier` is later.
+    pub fn since(self, earlier: Monotonic) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Monotonic {
+    type Output = Monotonic;
+    fn add(self, rhs: Duration) -> Monotonic {
+        Monotonic(self.0.saturating_add(rhs))
+    }
+}
+
+/// What a directory entry or path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link (only from [`Disk::symlink_metadata`]).
+    Symlink,
+    /// A device, FIFO, socket, …
+    Other,
+}
+
+/// What is known about a path without opening it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: Kind,
+    /// Length in bytes.
+    pub len: u64,
+    /// Modification time.
+    pub modified: UnixMillis,
+    /// Permission bits (lower 12), zero where the system has none.
+    pub mode: u32,
+    /// Owning user, zero where the system has none.
+    pub uid: u32,
+    /// Owning group, zero where the system has none.
+    pub gid: u32,
+    /// Device and inode: the identity of the file, stable over renames.
+    pub id: (u64, u64),
+}
+
+/// One entry of [`Disk::list`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Base name.
+    pub name: OsString,
+    /// What it is (links are not followed).
+    pub kind: Kind,
+}
+
+/// An open file. All offsets and lengths in bytes. Safe to use from several threads at once.
+pub trait File: Send + Sync {
+    /// Reads up to `buf.len()` bytes at `offset`; 0 means end of file. May return less than asked.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes all of `buf` at `offset`, growing the file if needed.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Truncates or extends (with zeros) to `len`.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves disk space for `len` bytes and sets the length; plain [`File::set_len`] where unsupported.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Makes content and length durable.
+    fn sync(&self) -> io::Result<()>;
+    /// As [`File::sync`], and the times and mode with it.
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync()
+    }
+    /// Asks the system to start writing `len` bytes from `offset` to the disk, without waiting. A hint.
+    fn start_writeback(&self, offset: u64, len: u64);
+    /// What is known about the open file.
+    fn metadata(&self) -> io::Result<Metadata>;
+    /// Sets modification and access time.
+    fn set_modified(&self, time: UnixMillis) -> io::Result<()>;
+
+    /// Reads exactly `buf.len()` bytes at `offset`; an early end is [`io::ErrorKind::UnexpectedEof`].
+    fn read_exact_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read_at(buf, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    buf = &mut buf[n..];
+                    offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file system.
+pub trait Disk: Send + Sync {
+    /// Opens an existing file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Opens an existing file for reading and writing.
+    fn open_rw(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// Creates a file that must not exist, never following a link at `path`. `mode` as for open(2), umask applies.
+    fn create_new(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>>;
+    /// Removes a file or link.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Atomically renames `from` to `to`, replacing a file there.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes `to` a second name of the file `from`; fails if `to` exists or the file systems differ.
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Lists a directory in no particular order, without `.` and `..`.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+    /// What `path` is, links followed.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// What `path` is, links not followed.
+    fn symlink_metadata(&self, path: &Path) -> io::Result<Metadata>;
+    /// Creates one directory with `mode` (umask does not apply).
+    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Sets owner and group; best effort callers ignore the error.
+    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()>;
+    /// Sets permission bits.
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Resolves links and makes the path absolute.
+    fn canonicalize(&self, path: &Path) -> io::Result<std::path::PathBuf>;
+    /// Makes the entries of a directory (creations, renames, removals) durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Creates `path` and its missing parents, each with `mode`. Existing directories are left alone.
+    fn create_dir_all(&self, path: &Path, mode: u32) -> io::Result<()> {
+        match self.metadata(path) {
+            Ok(m) if m.kind == Kind::Dir => return Ok(()),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotADirectory,
+                    format!("{} is not a directory", path.display()),
+                ));
+            }
+            Err(_) => {}
+        }
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            self.create_dir_all(parent, mode)?;
+        }
+        match self.create_dir(path, mode) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// Wall and monotonic time.
+#[async_trait::async_trait]
+pub trait Clock: Send + Sync {
+    /// Wall-clock time; may step.
+    fn now(&self) -> UnixMillis;
+    /// Monotonic time; never steps.
+    fn monotonic(&self) -> Monotonic;
+    /// Blocks the calling thread.
+    fn sleep(&self, duration: Duration);
+    /// Suspends the calling task.
+    async fn sleep_async(&self, duration: Duration);
+}
+
+/// Randomness for names, jitter and identities; not for keys.
+pub trait Entropy: Send + Sync {
+    /// Fills `buf` with random bytes.
+    fn fill(&self, buf: &mut [u8]);
+    /// A random 64-bit number.
+    fn next_u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// A running blocking task.
+pub trait Task: Send {
+    /// Waits for its end. An error if it panicked.
+    fn join(self: Box<Self>) -> io::Result<()>;
+}
+
+/// Threads.
+pub trait Spawn: Send + Sync {
+    /// Runs `work` on a thread of its own.
+    fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>>;
+    /// How many threads may compute at once; 1 means that parallel work should run inline.
+    fn parallelism(&self) -> usize;
+}
+
+/// Notices that a file changes, without reading it.
+pub trait Watcher: Send {
+    /// Waits until the watched file was written, or [`Wake::wake`] was called, or `timeout` passed
+    /// (`None`: no limit). Several changes since the last call count as one. `true` if something happened.
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
+    /// Watches `path` from now on (replacing the one watched before). An error if it does not exist.
+    fn set_path(&mut self, path: &Path) -> io::Result<()>;
+    /// A handle that ends a [`Watcher::wait`] from another thread.
+    fn waker(&self) -> Arc<dyn Wake>;
+}
+
+/// See [`Watcher::waker`].
+pub trait Wake: Send + Sync {
+    /// Ends the current or next wait.
+    fn wake(&self);
+}
+
+/// File change events.
+pub trait Watch: Send + Sync {
+    /// A watcher that watches nothing yet.
+    fn watcher(&self) -> io::Result<Box<dyn Watcher>>;
+}
+
+/// All of the outside world, cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// The file system.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Threads.
+    pub spawn: Arc<dyn Spawn>,
+    /// File events.
+    pub watch: Arc<dyn Watch>,
+}

@@ -1,0 +1,353 @@
+//! The real machine behind the traits of [`super`].
+//!
+//! Promise: this file and its folder are the only place that touches `std::fs`, clocks, threads and random numbers.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the one place where the outside world is reached"
+)]
+
+#[cfg(target_os = "linux")]
+mod inotify;
+#[cfg(any(test, not(target_os = "linux")))]
+mod polling;
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
+
+use super::{
+    Clock, DirEntry, Disk, Entropy, Env, File, Kind, Metadata, Monotonic, Spawn, Task, UnixMillis,
+    Watch, Watcher,
+};
+
+/// The real machine.
+pub fn env() -> Env {
+    Env {
+        disk: Arc::new(RealDisk),
+        clock: Arc::new(RealClock::new()),
+        entropy: Arc::new(RealEntropy),
+        spawn: Arc::new(RealSpawn),
+        watch: Arc::new(RealWatch),
+    }
+}
+
+/// The file system of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealDisk;
+
+struct RealFile(fs::File);
+
+fn kind(file_type: fs::FileType) -> Kind {
+    if file_type.is_file() {
+        Kind::File
+    } else if file_type.is_dir() {
+        Kind::Dir
+    } else if file_type.is_symlink() {
+        Kind::Symlink
+    } else {
+        Kind::Other
+    }
+}
+
+fn metadata(m: &fs::Metadata) -> Metadata {
+    Metadata {
+        kind: kind(m.file_type()),
+        len: m.len(),
+        modified: UnixMillis(
+            m.mtime()
+                .saturating_mul(1000)
+                .saturating_add(m.mtime_nsec() / 1_000_000),
+        ),
+        mode: m.mode() & 0o7777,
+        uid: m.uid(),
+        gid: m.gid(),
+        id: (m.dev(), m.ino()),
+    }
+}
+
+fn system_time(time: UnixMillis) -> io::Result<SystemTime> {
+    let distance = Duration::from_millis(time.0.unsigned_abs());
+    let epoch = SystemTime::UNIX_EPOCH;
+    let at = if time.0 < 0 {
+        epoch.checked_sub(distance)
+    } else {
+        epoch.checked_add(distance)
+    };
+    at.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("time {} ms is out of range", time.0),
+        )
+    })
+}
+
+impl File for RealFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.0, buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(buf, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if len > 0 {
+            match rustix::io::retry_on_intr(|| {
+                rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len)
+            }) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        // Also after success: reserving never shortens a file.
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // fdatasync writes the length too whenever reading back needs it; it only leaves out the times, and so
+        // saves a journal commit when a file is overwritten in place.
+        self.0.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    /// Nothing: sync_file_range has no safe binding, and fadvise would drop the pages from the cache as well.
+    fn start_writeback(&self, _offset: u64, _len: u64) {}
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        self.0.metadata().map(|m| metadata(&m))
+    }
+
+    fn set_modified(&self, time: UnixMillis) -> io::Result<()> {
+        let time = system_time(time)?;
+        self.0
+            .set_times(fs::FileTimes::new().set_modified(time).set_accessed(time))
+    }
+}
+
+fn open(path: &Path, options: &OpenOptions) -> io::Result<Box<dyn File>> {
+    Ok(Box::new(RealFile(options.open(path)?)))
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        open(path, OpenOptions::new().read(true))
+    }
+
+    fn open_rw(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        open(path, OpenOptions::new().read(true).write(true))
+    }
+
+    fn create_new(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(mode);
+        options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+        open(path, &options)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        fs::read_dir(dir)?
+            .map(|entry| {
+                let entry = entry?;
+                Ok(DirEntry {
+                    kind: kind(entry.file_type()?),
+                    name: entry.file_name(),
+                })
+            })
+            .collect()
+    }
+
+    fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        fs::metadata(path).map(|m| metadata(&m))
+    }
+
+    fn symlink_metadata(&self, path: &Path) -> io::Result<Metadata> {
+        fs::symlink_metadata(path).map(|m| metadata(&m))
+    }
+
+    fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::DirBuilder::new().mode(mode).create(path)?;
+        self.set_mode(path, mode) // what the umask took away
+    }
+
+    fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))
+    }
+
+    fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    }
+
+    fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::File::open(dir)?.sync_all() {
+            // Some network and FUSE file systems refuse to flush a directory; they have nothing to flush.
+            Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+/// The clocks of the operating system; monotonic time counts from the creation of this value.
+#[derive(Clone, Copy, Debug)]
+pub struct RealClock {
+    start: Instant,
+}
+
+impl RealClock {
+    /// A clock whose monotonic time is zero now.
+    pub fn new() -> RealClock {
+        RealClock {
+            start: Instant::now(),
+        }
+    }
+}
+
+impl Default for RealClock {
+    fn default() -> RealClock {
+        RealClock::new()
+    }
+}
+
+#[async_trait::async_trait]
+impl Clock for RealClock {
+    fn now(&self) -> UnixMillis {
+        let now = SystemTime::now();
+        UnixMillis(match now.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => after.as_millis() as i64,
+            Err(before) => -(before.duration().as_millis() as i64),
+        })
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(self.start.elapsed())
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+
+    async fn sleep_async(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+}
+
+/// The random number generator of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealEntropy;
+
+impl Entropy for RealEntropy {
+    fn fill(&self, buf: &mut [u8]) {
+        if os_random(buf).is_ok() {
+            return;
+        }
+        // Never seen; std's hash keys come from the system as well and are good enough for names and jitter.
+        for chunk in buf.chunks_mut(8) {
+            use std::hash::{BuildHasher, RandomState};
+            let word = RandomState::new().hash_one(chunk.len()).to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn os_random(buf: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        match rustix::rand::getrandom(&mut buf[filled..], flags) {
+            Ok(n) => filled += n,
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn os_random(buf: &mut [u8]) -> io::Result<()> {
+    io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, buf)
+}
+
+/// Threads of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealSpawn;
+
+struct RealTask(JoinHandle<()>);
+
+impl Task for RealTask {
+    fn join(self: Box<Self>) -> io::Result<()> {
+        self.0.join().map_err(|panic| {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(ToString::to_string)
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            io::Error::other(format!("a thread panicked: {text}"))
+        })
+    }
+}
+
+impl Spawn for RealSpawn {
+    fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>> {
+        let handle = std::thread::Builder::new()
+            .name(name.replace('\0', ""))
+            .spawn(work)?;
+        Ok(Box::new(RealTask(handle)))
+    }
+
+    fn parallelism(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+    }
+}
+
+/// File events of the operating system: inotify on Linux, elsewhere a look at the file ten times a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealWatch;
+
+impl Watch for RealWatch {
+    #[cfg(target_os = "linux")]
+    fn watcher(&self) -> io::Result<Box<dyn Watcher>> {
+        Ok(Box::new(inotify::Inotify::new()?))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn watcher(&self) -> io::Result<Box<dyn Watcher>> {
+        Ok(Box::new(polling::Polling::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! Watching one file by looking at its metadata, for systems without inotify.
+//!
+//! Promise: the file is never opened, and is looked at only while somebody waits.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::env::{Wake, Watcher};
+
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Identity, length and time in nanoseconds: differs after any write that the file system records.
+type Seen = (u64, u64, u64, i64, i64);
+
+pub(super) struct Polling {
+    watched: Option<(PathBuf, Option<Seen>)>,
+    bell: Arc<Bell>,
+}
+
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        *self.rung.lock() = true;
+        self.changed.notify_all();
+    }
+}
+
+fn look(path: &Path) -> io::Result<Option<Seen>> {
+    match fs::metadata(path) {
+        Ok(m) => Ok(Some((m.dev(), m.ino(), m.len(), m.mtime(), m.mtime_nsec()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+impl Polling {
+    pub(super) fn new() -> Polling {
+        Polling {
+            watched: None,
+            bell: Arc::default(),
+        }
+    }
+
+    fn changed(&mut self) -> io::Result<bool> {
+        let Some((path, seen)) = &mut self.watched else {
+            return Ok(false);
+        };
+        let now = look(path)?;
+        Ok(std::mem::replace(seen, now) != now)
+    }
+}
+
+impl Watcher for Polling {
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let start = Instant::now();
+        loop {
+            let changed = self.changed()?;
+            let mut rung = self.bell.rung.lock();
+            if std::mem::take(&mut *rung) || changed {
+                return Ok(true);
+            }
+            let left = timeout.map_or(LOOK_INTERVAL, |t| t.saturating_sub(start.elapsed()));
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.bell
+                .changed
+                .wait_for(&mut rung, left.min(LOOK_INTERVAL));
+        }
+    }
+
+    fn set_path(&mut self, path: &Path) -> io::Result<()> {
+        let seen = look(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        self.watched = Some((path.to_path_buf(), Some(seen)));
+        Ok(())
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.bell.clone()
+    }
+}

@@ -1,0 +1,200 @@
+//! The real machine does what the traits say.
+
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::env::Wake;
+
+const LONG: Duration = Duration::from_secs(20);
+
+#[test]
+fn disk_create_new_refuses_existing_and_links() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let file = RealDisk.create_new(&path, 0o600).unwrap();
+    file.write_at(b"hello", 3).unwrap();
+    assert_eq!(file.metadata().unwrap().len, 8);
+    assert_eq!(file.metadata().unwrap().mode, 0o600);
+    assert_eq!(
+        RealDisk.create_new(&path, 0o600).err().unwrap().kind(),
+        io::ErrorKind::AlreadyExists
+    );
+
+    let link = dir.path().join("link");
+    symlink(dir.path().join("target"), &link).unwrap();
+    assert!(RealDisk.create_new(&link, 0o600).is_err());
+    assert!(
+        RealDisk.metadata(&dir.path().join("target")).is_err(),
+        "the link was followed"
+    );
+    assert_eq!(
+        RealDisk.symlink_metadata(&link).unwrap().kind,
+        Kind::Symlink
+    );
+}
+
+#[test]
+fn file_allocates_grows_and_shrinks() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = RealDisk.create_new(&dir.path().join("a"), 0o600).unwrap();
+    for len in [100_000, 10, 0] {
+        file.allocate(len).unwrap();
+        assert_eq!(file.metadata().unwrap().len, len);
+    }
+    file.start_writeback(0, 10);
+    file.sync().unwrap();
+    file.sync_all().unwrap();
+}
+
+#[test]
+fn file_reads_exactly_or_says_that_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = RealDisk.create_new(&dir.path().join("a"), 0o600).unwrap();
+    file.write_at(b"0123456789", 0).unwrap();
+    let mut buf = [0; 4];
+    file.read_exact_at(&mut buf, 6).unwrap();
+    assert_eq!(&buf, b"6789");
+    assert_eq!(
+        file.read_exact_at(&mut buf, 7).unwrap_err().kind(),
+        io::ErrorKind::UnexpectedEof
+    );
+}
+
+#[test]
+fn modification_time_keeps_milliseconds_also_before_1970() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let file = RealDisk.create_new(&path, 0o600).unwrap();
+    for time in [1_700_000_000_123, 0, -1, -1500] {
+        file.set_modified(UnixMillis(time)).unwrap();
+        assert_eq!(RealDisk.metadata(&path).unwrap().modified, UnixMillis(time));
+    }
+}
+
+#[test]
+fn directories_get_their_mode_whatever_the_umask() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/c");
+    RealDisk.create_dir_all(&path, 0o777).unwrap();
+    RealDisk.create_dir_all(&path, 0o700).unwrap();
+    assert_eq!(RealDisk.metadata(&path).unwrap().mode, 0o777);
+    RealDisk.sync_dir(&path).unwrap();
+    let names: Vec<_> = RealDisk
+        .list(dir.path())
+        .unwrap()
+        .into_iter()
+        .map(|e| (e.name, e.kind))
+        .collect();
+    assert_eq!(names, vec![("a".into(), Kind::Dir)]);
+    assert!(RealDisk.create_dir_all(&path, 0o700).is_ok());
+    RealDisk.create_new(&path.join("file"), 0o600).unwrap();
+    assert!(RealDisk.create_dir_all(&path.join("file"), 0o700).is_err());
+}
+
+#[test]
+fn clock_goes_on() {
+    let clock = RealClock::new();
+    let (wall, start) = (clock.now(), clock.monotonic());
+    clock.sleep(Duration::from_millis(2));
+    assert!(clock.monotonic().since(start) >= Duration::from_millis(2));
+    assert!(wall.0 > 1_600_000_000_000);
+}
+
+#[test]
+fn entropy_fills_all_of_the_buffer() {
+    let mut buf = [0; 4096];
+    RealEntropy.fill(&mut buf);
+    assert!(buf.chunks(16).all(|chunk| chunk.iter().any(|b| *b != 0)));
+    assert_ne!(RealEntropy.next_u64(), RealEntropy.next_u64());
+}
+
+#[test]
+fn threads_report_panics() {
+    let quiet = RealSpawn.spawn("quiet", Box::new(|| {})).unwrap();
+    quiet.join().unwrap();
+    let loud = RealSpawn
+        .spawn("loud", Box::new(|| panic!("on purpose")))
+        .unwrap();
+    assert!(loud.join().unwrap_err().to_string().contains("on purpose"));
+    assert!(RealSpawn.parallelism() >= 1);
+}
+
+fn watchers() -> Vec<Box<dyn Watcher>> {
+    vec![
+        RealWatch.watcher().unwrap(),
+        Box::new(polling::Polling::new()),
+    ]
+}
+
+#[test]
+fn watcher_sees_writes_made_before_and_during_the_wait() {
+    for mut watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal");
+        assert!(watcher.set_path(&path).is_err(), "missing file");
+        let file = RealDisk.create_new(&path, 0o600).unwrap();
+        watcher.set_path(&path).unwrap();
+        assert!(!watcher.wait(Some(Duration::ZERO)).unwrap());
+
+        file.write_at(b"before", 0).unwrap();
+        file.write_at(b"and again", 0).unwrap();
+        assert!(watcher.wait(Some(LONG)).unwrap());
+        assert!(
+            !watcher.wait(Some(Duration::from_millis(5))).unwrap(),
+            "two changes count as one"
+        );
+
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            file.write_at(b"during", 100).unwrap();
+        });
+        assert!(watcher.wait(Some(LONG)).unwrap());
+        writer.join().unwrap();
+    }
+}
+
+#[test]
+fn watcher_sees_removal_of_an_open_file() {
+    for mut watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal");
+        let _open = RealDisk.create_new(&path, 0o600).unwrap();
+        watcher.set_path(&path).unwrap();
+        RealDisk.remove(&path).unwrap();
+        assert!(watcher.wait(Some(LONG)).unwrap());
+    }
+}
+
+#[test]
+fn watcher_follows_only_the_last_path() {
+    for mut watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let old = RealDisk.create_new(&a, 0o600).unwrap();
+        let new = RealDisk.create_new(&b, 0o600).unwrap();
+        watcher.set_path(&a).unwrap();
+        watcher.set_path(&b).unwrap();
+        old.write_at(b"x", 0).unwrap();
+        assert!(!watcher.wait(Some(Duration::from_millis(5))).unwrap());
+        watcher.set_path(&b).unwrap();
+        new.write_at(b"x", 0).unwrap();
+        assert!(watcher.wait(Some(LONG)).unwrap());
+    }
+}
+
+#[test]
+fn waker_ends_the_current_and_the_next_wait() {
+    for mut watcher in watchers() {
+        let waker: Arc<dyn Wake> = watcher.waker();
+        waker.wake();
+        waker.wake();
+        assert!(watcher.wait(None).unwrap());
+        assert!(!watcher.wait(Some(Duration::ZERO)).unwrap());
+        let thread = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            waker.wake();
+        });
+        assert!(watcher.wait(None).unwrap());
+        thread.join().unwrap();
+    }
+}

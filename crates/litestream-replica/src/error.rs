@@ -1,0 +1,215 @@
+//! What can go wrong in a replica, told apart by what the caller should do about it.
+//!
+//! Promise: the message names the operation and the file or key it concerned, and never holds a secret.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// What kind of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The file, bucket or folder does not exist.
+    NotFound,
+    /// Credentials are missing, wrong, or not allowed to do this.
+    Forbidden,
+    /// The service does not answer, or answers that it is broken.
+    Unreachable,
+    /// The service asks to be called less often.
+    Throttled,
+    /// What was read is not what was written.
+    Corrupt,
+    /// The storage is full or a quota is used up.
+    NoSpace,
+    /// The configuration or the request makes no sense; trying again is no use.
+    Invalid,
+    /// Stopped from outside, by shutdown or by a signal.
+    Interrupted,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorKind {
+    /// What the user can do about it.
+    fn hint(self) -> Option<&'static str> {
+        match self {
+            ErrorKind::Forbidden => Some("check the credentials and permissions"),
+            ErrorKind::NoSpace => Some("free some space or raise the quota"),
+            ErrorKind::Corrupt => {
+                Some("the file is damaged: restore an earlier point or write a new snapshot")
+            }
+            _ => None,
+        }
+    }
+
+    fn of_io(error: &io::Error) -> ErrorKind {
+        use io::ErrorKind as Io;
+        match error.kind() {
+            Io::NotFound => ErrorKind::NotFound,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Forbidden,
+            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => ErrorKind::NoSpace,
+            Io::Interrupted => ErrorKind::Interrupted,
+            Io::InvalidData | Io::UnexpectedEof => ErrorKind::Corrupt,
+            Io::ConnectionRefused
+            | Io::ConnectionReset
+            | Io::ConnectionAborted
+            | Io::NotConnected
+            | Io::BrokenPipe
+            | Io::HostUnreachable
+            | Io::NetworkUnreachable
+            | Io::NetworkDown
+            | Io::AddrNotAvailable
+            | Io::StaleNetworkFileHandle
+            | Io::TimedOut => ErrorKind::Unreachable,
+            Io::InvalidInput | Io::NotADirectory | Io::IsADirectory => ErrorKind::Invalid,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+/// A failure in a replica. Displayed as `<operation> <file or key>: <what happened> (<what to do>)`.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    op: &'static str,
+    subject: String,
+    text: String,
+}
+
+/// A result whose error is [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// `op` is a verb such as `write`; `subject` the path or key it was about, empty if there is none.
+    pub fn new(
+        kind: ErrorKind,
+        op: &'static str,
+        subject: impl Into<String>,
+        text: impl fmt::Display,
+    ) -> Error {
+        Error {
+            kind,
+            op,
+            subject: subject.into(),
+            text: text.to_string(),
+        }
+    }
+
+    /// A failed operation on a local file.
+    pub fn io(op: &'static str, path: &Path, error: &io::Error) -> Error {
+        Error::new(
+            ErrorKind::of_io(error),
+            op,
+            path.display().to_string(),
+            error,
+        )
+    }
+
+    /// A configuration that makes no sense. The message is `text` alone.
+    pub fn invalid(text: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Invalid, "", "", text)
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The operation that failed, as a verb; empty for errors in the configuration.
+    pub fn op(&self) -> &'static str {
+        self.op
+    }
+
+    /// The path or key concerned; may be empty.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// The file does not exist, although everything above it could be reached.
+    pub fn is_not_found(&self) -> bool {
+        self.kind == ErrorKind::NotFound
+    }
+
+    /// Credentials or permissions are missing.
+    pub fn is_forbidden(&self) -> bool {
+        self.kind == ErrorKind::Forbidden
+    }
+
+    /// What was read is not what was written.
+    pub fn is_corrupt(&self) -> bool {
+        self.kind == ErrorKind::Corrupt
+    }
+
+    /// The storage is full.
+    pub fn is_no_space(&self) -> bool {
+        self.kind == ErrorKind::NoSpace
+    }
+
+    /// The same request may succeed a little later without anybody doing anything.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Throttled)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.op, self.subject.as_str()) {
+            ("", "") => {}
+            (op, "") => write!(f, "{op}: ")?,
+            ("", subject) => write!(f, "{subject}: ")?,
+            (op, subject) => write!(f, "{op} {subject}: ")?,
+        }
+        f.write_str(&self.text)?;
+        match self.kind.hint() {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_operation_subject_and_way_out() {
+        let denied = Error::io(
+            "list",
+            Path::new("/r/ltx/0"),
+            &io::ErrorKind::PermissionDenied.into(),
+        );
+        assert!(denied.is_forbidden() && !denied.is_not_found() && !denied.is_retryable());
+        assert_eq!(
+            denied.to_string(),
+            "list /r/ltx/0: permission denied (check the credentials and permissions)"
+        );
+        assert_eq!(
+            Error::invalid("bucket required").to_string(),
+            "bucket required"
+        );
+        assert_eq!(
+            Error::new(ErrorKind::Throttled, "put", "", "slow down").to_string(),
+            "put: slow down"
+        );
+    }
+
+    #[test]
+    fn kinds_of_io_errors_are_told_apart() {
+        let kind = |io: io::ErrorKind| Error::io("read", Path::new("x"), &io.into()).kind();
+        assert_eq!(kind(io::ErrorKind::NotFound), ErrorKind::NotFound);
+        assert_eq!(kind(io::ErrorKind::StorageFull), ErrorKind::NoSpace);
+        assert_eq!(kind(io::ErrorKind::TimedOut), ErrorKind::Unreachable);
+        assert_eq!(kind(io::ErrorKind::NotADirectory), ErrorKind::Invalid);
+        assert_eq!(kind(io::ErrorKind::Other), ErrorKind::Other);
+        assert!(
+            Error::io(
+                "read",
+                Path::new("x"),
+                &io::ErrorKind::ConnectionReset.into()
+            )
+            .is_retryable()
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Where in the storage a file lies: the only place that builds names.
+//!
+//! Promise: a name built here is found by Litestream 0.5.17, and the other way round.
+
+use std::path::{Path, PathBuf};
+
+use ltx::FileName;
+
+use crate::Level;
+
+/// The folder of a level below the root of a local replica: `<root>/ltx/<level>`.
+pub fn level_dir(root: &Path, level: Level) -> PathBuf {
+    root.join("ltx").join(level.to_string())
+}
+
+/// A file below the root of a local replica: `<root>/ltx/<level>/<min>-<max>.ltx`.
+pub fn file_path(root: &Path, level: Level, name: FileName) -> PathBuf {
+    level_dir(root, level).join(name.to_string())
+}
+
+/// The name of a file while it is being written, beside its final name:
+/// `<final name>.<when, ms, 12 hex>-<random, 16 hex>.tmp`.
+pub(crate) fn temp_name(name: FileName, now_ms: i64, random: u64) -> String {
+    format!("{name}.{:012x}-{random:016x}.tmp", now_ms.max(0))
+}
+
+/// When a file of exactly the form of [`temp_name`] was begun; `None` for any other name.
+pub(crate) fn temp_begun_ms(file_name: &str) -> Option<i64> {
+    let (name, rest) = file_name.strip_suffix(".tmp")?.rsplit_once('.')?;
+    FileName::parse(name)?;
+    let (begun, random) = rest.split_once('-')?;
+    let hex = |s: &str| {
+        s.bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    if begun.len() != 12 || random.len() != 16 || !hex(begun) || !hex(random) {
+        return None;
+    }
+    i64::from_str_radix(begun, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use ltx::Txid;
+
+    use super::*;
+
+    #[test]
+    fn local_layout() {
+        let name = FileName::new(Txid::new(1), Txid::new(0x1f));
+        assert_eq!(
+            file_path(Path::new("/r"), Level::SNAPSHOT, name),
+            Path::new("/r/ltx/9/0000000000000001-000000000000001f.ltx")
+        );
+    }
+
+    #[test]
+    fn only_our_own_temporary_names_are_recognised() {
+        let ours = temp_name(FileName::single(Txid::new(7)), 0x018b_cfe5_6800, 0xabc);
+        assert_eq!(
+            ours,
+            "0000000000000007-0000000000000007.ltx.018bcfe56800-0000000000000abc.tmp"
+        );
+        assert_eq!(temp_begun_ms(&ours), Some(0x018b_cfe5_6800));
+        for other in [
+            "0000000000000007-0000000000000007.ltx.tmp",
+            "0000000000000007-0000000000000007.ltx",
+            "notes.018bcfe56800-0000000000000abc.tmp",
+            "0000000000000007-0000000000000007.ltx.018bcfe56800-000000000000+abc.tmp",
+            "0000000000000007-0000000000000007.ltx.18bcfe56800-0000000000000abc.tmp",
+            ".tmp",
+            "",
+        ] {
+            assert_eq!(temp_begun_ms(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A replica in memory: the reference that the [`suite`](crate::suite) measures others by, and a fast one for tests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ltx::{FileName, Txid};
+use parking_lot::Mutex;
+
+use crate::env::{Disk, UnixMillis};
+use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source};
+
+/// LTX files in memory. Cheap to clone; clones hold the same files.
+#[derive(Clone)]
+pub struct Memory {
+    disk: Arc<dyn Disk>,
+    files: Arc<Mutex<Files>>,
+}
+
+/// By level, min TXID and max TXID: listings come out in their order.
+type Files = BTreeMap<(Level, Txid, Txid), (Bytes, UnixMillis)>;
+
+impl Memory {
+    /// An empty replica. `disk` is where [`Source::File`] is read from.
+    pub fn new(disk: Arc<dyn Disk>) -> Memory {
+        Memory {
+            disk,
+            files: Arc::default(),
+        }
+    }
+
+    /// Everything in it, by level, min TXID, max TXID.
+    pub fn files(&self) -> Vec<FileInfo> {
+        let files = self.files.lock();
+        files
+            .iter()
+            .map(|(&(level, min, max), file)| info(level, FileName { min, max }, file))
+            .collect()
+    }
+}
+
+fn info(level: Level, name: FileName, (bytes, created): &(Bytes, UnixMillis)) -> FileInfo {
+    FileInfo {
+        level,
+        name,
+        size: bytes.len() as u64,
+        created: *created,
+    }
+}
+
+#[async_trait::async_trait]
+impl Replica for Memory {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn list(
+        &self,
+        level: Level,
+        seek: Option<Txid>,
+        _exact_times: bool,
+    ) -> Result<Vec<FileInfo>> {
+        let mut files = self.files();
+        files.retain(|f| f.level == level && seek.is_none_or(|seek| f.name.max >= seek));
+        Ok(files)
+    }
+
+    async fn read(
+        &self,
+        level: Level,
+        name: FileName,
+        offset: u64,
+        len: Option<u64>,
+    ) -> Result<Bytes> {
+        let files = self.files.lock();
+        let Some((bytes, _)) = files.get(&(level, name.min, name.max)) else {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "read",
+                format!("{level}/{name}"),
+                "no such file",
+            ));
+        };
+        let size = bytes.len() as u64;
+        let start = offset.min(size);
+        let end = len.map_or(size, |len| start.saturating_add(len).min(size));
+        Ok(bytes.slice(start as usize..end as usize))
+    }
+
+    async fn write(
+        &self,
+        level: Level,
+        name: FileName,
+        source: Source,
+        created: UnixMillis,
+    ) -> Result<FileInfo> {
+        let bytes = match source {
+            Source::Bytes(bytes) => bytes,
+            Source::File(path) => {
+                let read = || {
+                    let file = self.disk.open(&path)?;
+                    let mut bytes = vec![0; file.metadata()?.len as usize];
+                    file.read_exact_at(&mut bytes, 0)?;
+                    Ok(bytes.into())
+                };
+                read().map_err(|e| Error::io("read", &path, &e))?
+            }
+        };
+        let file = (bytes, created);
+        let info = info(level, name, &file);
+        self.files.lock().insert((level, name.min, name.max), file);
+        Ok(info)
+    }
+
+    async fn delete(&self, files: &[(Level, FileName)]) -> Result<()> {
+        let mut held = self.files.lock();
+        for (level, name) in files {
+            held.remove(&(*level, name.min, name.max));
+        }
+        Ok(())
+    }
+}

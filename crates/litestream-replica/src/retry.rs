@@ -1,0 +1,119 @@
+//! Trying again: how long to wait, and reading on where a broken read stopped.
+//!
+//! Promise: this is the only place of this crate that waits before it tries again.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ltx::FileName;
+
+use crate::env::Clock;
+use crate::{Level, Replica, Result};
+
+/// The longest wait of a [`Backoff`] unless set otherwise.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// The first wait between attempts of a read.
+const READ_WAIT: Duration = Duration::from_millis(250);
+
+/// How much is asked for at a time by [`read_all_retrying`]: what a broken connection can lose.
+const PART_BYTES: u64 = 8 << 20;
+
+/// Waits that double from an initial value up to a limit, each shortened at random by up to a quarter so that
+/// those who failed together don't come back together.
+#[derive(Clone, Copy, Debug)]
+pub struct Backoff {
+    initial: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// From `initial`, doubling to [`BACKOFF_MAX`] (or `initial`, if that is longer).
+    pub fn new(initial: Duration) -> Backoff {
+        Backoff::with_max(initial, BACKOFF_MAX)
+    }
+
+    /// From `initial`, doubling to `max` (or `initial`, if that is longer).
+    pub fn with_max(initial: Duration, max: Duration) -> Backoff {
+        Backoff {
+            initial,
+            max: max.max(initial),
+            next: initial,
+        }
+    }
+
+    /// How long to wait now, given a random number.
+    pub fn next(&mut self, rand: u64) -> Duration {
+        let wait = self.next;
+        self.next = wait.saturating_mul(2).min(self.max);
+        // The top 32 bits as a fraction of a quarter.
+        wait - (wait / 4).mul_f64((rand >> 32) as f64 / f64::from(u32::MAX))
+    }
+
+    /// Starts over, after a success.
+    pub fn reset(&mut self) {
+        self.next = self.initial;
+    }
+}
+
+/// Reads as [`Replica::read`], in parts, and goes on where a part failed for a reason that may pass. Gives up once
+/// nothing has arrived for `patience`; every byte that arrives renews it.
+pub async fn read_all_retrying(
+    replica: &dyn Replica,
+    level: Level,
+    name: FileName,
+    offset: u64,
+    len: Option<u64>,
+    clock: &dyn Clock,
+    patience: Duration,
+) -> Result<Bytes> {
+    let mut parts: Vec<Bytes> = Vec::new();
+    let mut done = 0;
+    let mut backoff = Backoff::new(READ_WAIT);
+    let mut progress = clock.monotonic();
+    loop {
+        let want = len.map_or(PART_BYTES, |len| (len - done).min(PART_BYTES));
+        match replica
+            .read(level, name, offset.saturating_add(done), Some(want))
+            .await
+        {
+            Ok(part) => {
+                let got = part.len() as u64;
+                done += got;
+                parts.push(part);
+                if got < want || len == Some(done) {
+                    return Ok(join(parts, done));
+                }
+                backoff.reset();
+                progress = clock.monotonic();
+            }
+            Err(e) => {
+                // The low bits of the time since start are as good as random here.
+                let rand =
+                    (clock.monotonic().0.as_nanos() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                let wait = backoff.next(rand);
+                let waited = clock.monotonic().since(progress);
+                if !e.is_retryable() || waited.saturating_add(wait) > patience {
+                    return Err(e);
+                }
+                tracing::debug!(level = %level, file = %name, error = %e, "read failed, trying again");
+                clock.sleep_async(wait).await;
+            }
+        }
+    }
+}
+
+fn join(mut parts: Vec<Bytes>, len: u64) -> Bytes {
+    if parts.len() == 1 {
+        return parts.swap_remove(0);
+    }
+    let mut all = BytesMut::with_capacity(len as usize);
+    for part in parts {
+        all.extend_from_slice(&part);
+    }
+    all.freeze()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Reading replica URLs and opening what they name.
+//!
+//! Promise: a URL names the same place as it does for Litestream 0.5.17; what it could not be told from a path there
+//! (an unknown scheme) is an error here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::env::Env;
+use crate::file::FileReplica;
+use crate::{Error, Result, SharedReplica};
+
+/// Schemes of storage that Litestream knows and this build can't open.
+const NOT_BUILT_IN: [&str; 8] = [
+    "s3", "gs", "abs", "sftp", "webdav", "webdavs", "nats", "oss",
+];
+
+/// What a replica URL names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplicaUrl {
+    /// A local folder.
+    File {
+        /// Absolute and cleaned; percent signs are taken literally, as Litestream does.
+        path: PathBuf,
+    },
+    /// Storage that Litestream knows and this build can't open.
+    Other {
+        /// In lower case.
+        scheme: String,
+    },
+}
+
+/// Whether a command-line argument is taken as a URL: letters, digits or underscores, then `://`.
+pub fn is_url(text: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    text.split_once("://")
+        .is_some_and(|(scheme, _)| !scheme.is_empty() && scheme.bytes().all(word))
+}
+
+impl ReplicaUrl {
+    /// Reads a URL. The error is one that a user can be shown.
+    pub fn parse(url: &str) -> Result<ReplicaUrl> {
+        let Some((scheme, rest)) = url
+            .split_once("://")
+            .filter(|(scheme, _)| !scheme.is_empty())
+        else {
+            return Err(Error::invalid(format_args!(
+                "replica url scheme required: {url}"
+            )));
+        };
+        match scheme.to_ascii_lowercase().as_str() {
+            "file" => file(rest),
+            scheme if NOT_BUILT_IN.contains(&scheme) => Ok(ReplicaUrl::Other {
+                scheme: scheme.to_owned(),
+            }),
+            scheme => Err(Error::invalid(format_args!(
+                "unknown replica type in config: \"{scheme}\""
+            ))),
+        }
+    }
+}
+
+/// `rest` follows `file://`; a host is the first part of the path, and only a query is left out.
+fn file(rest: &str) -> Result<ReplicaUrl> {
+    // A question mark after the fragment's sign belongs to the fragment, and that belongs to the path.
+    let path = match (rest.find('?'), rest.find('#')) {
+        (Some(query), Some(fragment)) if query < fragment => {
+            format!("{}{}", &rest[..query], &rest[fragment..])
+        }
+        (Some(query), None) => rest[..query].to_owned(),
+        _ => rest.to_owned(),
+    };
+    if path.is_empty() {
+        return Err(Error::invalid("file replica path required"));
+    }
+    if let Some(escape) = bad_escape(&path) {
+        return Err(Error::invalid(format_args!(
+            "parse \"file://{rest}\": invalid URL escape \"{escape}\""
+        )));
+    }
+    // Litestream keeps spaces as the escapes that a URL must have for them.
+    Ok(ReplicaUrl::File {
+        path: clean_path(&format!("/{}", path.replace(' ', "%20"))).into(),
+    })
+}
+
+/// The first percent sign that two hex digits don't follow, with what follows instead.
+fn bad_escape(text: &str) -> Option<&str> {
+    text.match_indices('%').find_map(|(at, _)| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        if digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
+            return None;
+        }
+        let end = text[at..]
+            .char_indices()
+            .map(|(i, _)| at + i)
+            .nth(3)
+            .unwrap_or(text.len());
+        Some(&text[at..end])
+    })
+}
+
+/// Cleans a slash-separated path by its text alone: no `.`, no `name/..`, no double or trailing slash, and no `..` at the
+/// root. Empty becomes `.`.
+pub fn clean_path(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    match (rooted, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
+}
+
+/// Opens the replica that a URL names; contacts nothing. `like` is the database whose mode and owner files of a local
+/// replica get.
+pub fn open(url: &str, env: &Env, like: Option<&Path>) -> Result<SharedReplica> {
+    match ReplicaUrl::parse(url)? {
+        ReplicaUrl::File { path } => Ok(Arc::new(FileReplica::new(
+            path,
+            env.clone(),
+            like.map(Path::to_path_buf),
+        ))),
+        ReplicaUrl::Other { scheme } => Err(Error::invalid(format_args!(
+            "replica type \"{scheme}\" is not part of this build yet; use a local folder (file:///path) instead"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn urls_are_told_from_paths() {
+        for url in ["file:///x", "s3://b/p", "S3://b", "a_1://", "sqlite://x"] {
+            assert!(is_url(url), "{url}");
+        }
+        for path in [
+            "", "/x", "x", "://x", "file:/x", "s3:b/p", "s3-x://b", "é://x", "a/b://c",
+        ] {
+            assert!(!is_url(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn file_urls() {
+        for (url, path) in [
+            ("file:///abs/path", "/abs/path"),
+            ("FILE:///abs", "/abs"),
+            ("file://rel/x", "/rel/x"),
+            ("file:///a//b/./c/../d/", "/a/b/d"),
+            ("file:///a/../../b", "/b"),
+            ("file:///", "/"),
+            ("file:///a?x=1", "/a"),
+            ("file:///a#frag?x", "/a#frag?x"),
+            ("file:///a?q#frag", "/a#frag"),
+            ("file:///a b", "/a%20b"),
+            ("file:///a%20b", "/a%20b"),
+            ("file:///ä", "/ä"),
+        ] {
+            assert_eq!(
+                ReplicaUrl::parse(url).unwrap(),
+                ReplicaUrl::File { path: path.into() },
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_explained() {
+        let text = |url: &str| ReplicaUrl::parse(url).unwrap_err().to_string();
+        assert_eq!(text("/data/q"), "replica url scheme required: /data/q");
+        assert_eq!(text("s3:b/p"), "replica url scheme required: s3:b/p");
+        assert_eq!(text(""), "replica url scheme required: ");
+        assert_eq!(
+            text("azure://x"),
+            "unknown replica type in config: \"azure\""
+        );
+        assert_eq!(text("S3-X://x"), "unknown replica type in config: \"s3-x\"");
+        assert_eq!(text("gcs://x"), "unknown replica type in config: \"gcs\"");
+        assert_eq!(text("file://"), "file replica path required");
+        assert_eq!(text("file://?x"), "file replica path required");
+        assert_eq!(
+            text("file:///p%zz"),
+            "parse \"file:///p%zz\": invalid URL escape \"%zz\""
+        );
+        assert_eq!(
+            text("file:///p%é"),
+            "parse \"file:///p%é\": invalid URL escape \"%é\""
+        );
+        assert_eq!(
+            text("file:///p%"),
+            "parse \"file:///p%\": invalid URL escape \"%\""
+        );
+    }
+
+    #[test]
+    fn storage_of_other_builds_is_named() {
+        let env = crate::env::real::env();
+        assert_eq!(
+            ReplicaUrl::parse("S3://b/p").unwrap(),
+            ReplicaUrl::Other {
+                scheme: "s3".to_owned()
+            }
+        );
+        let error = open("s3://key:secret@b/p", &env, None)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.starts_with("replica type \"s3\" is not part of this build yet"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"));
+        let replica = open("file:///tmp/x/../y", &env, None).unwrap();
+        assert_eq!(
+            (replica.kind(), replica.location().as_str()),
+            ("file", "/tmp/y")
+        );
+    }
+
+    #[test]
+    fn paths_are_cleaned() {
+        for (path, clean) in [
+            ("", "."),
+            (".", "."),
+            ("./", "."),
+            ("..", ".."),
+            ("../..", "../.."),
+            ("../../abc", "../../abc"),
+            ("/", "/"),
+            ("//", "/"),
+            ("/..", "/"),
+            ("/../abc", "/abc"),
+            ("abc", "abc"),
+            ("abc/", "abc"),
+            ("abc//def//ghi", "abc/def/ghi"),
+            ("abc/./def", "abc/def"),
+            ("/./abc/def", "/abc/def"),
+            ("abc/def/..", "abc"),
+            ("abc/def/../..", "."),
+            ("/abc/def/../..", "/"),
+            ("abc/def/../../..", ".."),
+            ("/abc/def/../../..", "/"),
+            ("abc/def/../../../ghi/jkl/../../../mno", "../../mno"),
+            ("abc/./../def", "def"),
+            ("abc//./../def", "def"),
+            ("abc/../../././../def", "../../def"),
+            ("a/..b/...", "a/..b/..."),
+        ] {
+            assert_eq!(clean_path(path), clean, "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn cleaning_twice_changes_nothing(path in "[a./]{0,20}") {
+            let clean = clean_path(&path);
+            prop_assert_eq!(clean_path(&clean), clean);
+        }
+
+        #[test]
+        fn no_text_makes_parsing_panic(text in "\\PC{0,20}", scheme in "file|s3|x") {
+            let _ = ReplicaUrl::parse(&text);
+            let _ = ReplicaUrl::parse(&format!("{scheme}://{text}"));
+        }
+    }
+}
