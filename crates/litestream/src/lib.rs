@@ -1,0 +1,25 @@
+//! A live SQLite database being captured, shipped and restored: the library behind `litestream`.
+//!
+//! [`Replicator`] runs one database with its replica; [`restore`] gives a database back. The database is never
+//! written, and writers are never held up for longer than a moment; see `ARCHITECTURE.md`.
+
+mod capture;
+mod checkpoint_policy;
+mod database;
+mod error;
+mod replicator;
+pub mod restore;
+mod settings;
+mod shared;
+pub mod sqlite;
+mod staging;
+mod upload;
+pub mod wal;
+mod worker;
+
+pub use error::{Error, Result};
+pub use litestream_replica::env;
+pub use replicator::Replicator;
+pub use settings::Settings;
+pub use shared::{Counters, Status};
+pub use sqlite::sqlite_version;

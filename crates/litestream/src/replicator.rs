@@ -1,0 +1,170 @@
+//! One database and its replica, running: the handle that the command line and embedding programs hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
+
+use litestream_replica::chain::{listing, position, retain};
+use litestream_replica::env::{Env, Task, UnixMillis, Wake};
+use litestream_replica::{FileInfo, Level, SharedReplica};
+use ltx::{FileName, Txid};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+use crate::shared::{Shared, Status};
+use crate::upload::Uploader;
+use crate::worker::{Command, State, Worker};
+
+/// How long opening a database waits for the replica's answer before it goes on without.
+const REPLICA_WAIT: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub struct Replicator {
+    env: Env,
+    replica: SharedReplica,
+    shared: Arc<Shared>,
+    commands: Sender<Command>,
+    waker: Arc<dyn Wake>,
+    kick: Arc<Notify>,
+    stop: Arc<AtomicBool>,
+    uploader: tokio::task::JoinHandle<()>,
+    worker: Mutex<Option<Box<dyn Task>>>,
+}
+
+impl Replicator {
+    /// Starts replication: a thread that owns the database, and an upload task on the current tokio runtime. What may
+    /// pass (no database yet, replica unreachable) is no error; it is tried again and shows in [`Replicator::status`].
+    pub fn start(settings: Settings, replica: SharedReplica, env: Env) -> Result<Replicator> {
+        let shared = Arc::new(Shared::new());
+        let (commands, receiver) = mpsc::channel();
+        let watcher = env.watch.watcher().map_err(Error::io("start watching", &settings.path))?;
+        let (waker, kick, stop) = (watcher.waker(), Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let uploader = Uploader {
+            env: env.clone(),
+            replica: Arc::clone(&replica),
+            shared: Arc::clone(&shared),
+            root: settings.meta_path.join("ltx"),
+            name: settings.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            commands: commands.clone(),
+            waker: Arc::clone(&waker),
+            kick: Arc::clone(&kick),
+            sync_interval: settings.sync_interval,
+            position: None,
+        };
+        let worker = Worker {
+            env: env.clone(),
+            settings,
+            shared: Arc::clone(&shared),
+            commands: receiver,
+            watcher,
+            stop: Arc::clone(&stop),
+            replica_max: replica_max(Handle::current(), Arc::clone(&replica), env.clone()),
+            state: State::default(),
+        };
+        let thread = env.spawn.spawn("database", Box::new(move || worker.run())).map_err(Error::io("start thread", "database"))?;
+        let uploader = tokio::spawn(uploader.run());
+        Ok(Replicator { env, replica, shared, commands, waker, kick, stop, uploader, worker: Mutex::new(Some(thread)) })
+    }
+
+    /// Captures everything committed by now and waits until it is in the replica.
+    pub async fn sync(&self) -> Result<Txid> {
+        let txid = self.request(Command::Capture).await?;
+        self.uploaded(txid).await?;
+        Ok(txid)
+    }
+
+    /// The same, with a level-9 snapshot of the position, even if one exists.
+    pub async fn snapshot(&self) -> Result<FileInfo> {
+        let name = self.request(Command::Snapshot).await?;
+        self.uploaded(name.max).await?;
+        let files = self.replica.list(Level::SNAPSHOT, Some(name.max), true).await?;
+        files.into_iter().find(|f| f.name == name).ok_or(Error::NoPosition)
+    }
+
+    /// Deletes snapshots older than `keep` (the newest stays) and what they made redundant. Returns what was deleted.
+    pub async fn enforce_retention(&self, keep: Duration) -> Result<Vec<FileName>> {
+        let levels: Vec<Level> = Level::all().collect();
+        let files = listing::list_all(&self.replica, &levels, true).await?;
+        let doomed = retain::snapshot_retention(&files, UnixMillis(self.env.clock.now().0), keep);
+        self.replica.delete(&doomed).await?;
+        Ok(doomed.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// One last WAL read and upload: one attempt. May be called again after an error; dropping the future ends the attempt.
+    pub async fn final_sync(&self) -> Result<Txid> {
+        self.sync().await
+    }
+
+    /// Ends everything and gives all locks back. What was not synced before stays in the WAL and in the staged files.
+    pub async fn close(&self) {
+        self.uploader.abort();
+        self.stop.store(true, Ordering::Relaxed);
+        let (reply, done) = oneshot::channel();
+        if self.command(Command::Close(reply)).is_ok() {
+            let _ = done.await; // an ended worker has closed everything, too
+        }
+        let thread = self.worker.lock().take();
+        if let Some(thread) = thread {
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+
+    /// Waits until the replica's position reaches `txid`, or the first pass that began after now has failed.
+    async fn uploaded(&self, txid: Txid) -> Result<()> {
+        let mut progress = self.shared.progress.subscribe();
+        // A pass may be running whose failure says nothing of ours: the one after it counts.
+        let seen = progress.borrow().passes;
+        self.kick.notify_one();
+        loop {
+            let now = *progress.borrow_and_update();
+            if now.position >= Some(txid) && now.passes > 0 {
+                return Ok(());
+            }
+            if now.failed && now.passes > seen {
+                return Err(self.shared.failure.lock().take().unwrap_or(Error::NoPosition));
+            }
+            progress.changed().await.map_err(|_| Error::Closed)?;
+        }
+    }
+
+    async fn request<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.command(command(reply))?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    fn command(&self, command: Command) -> Result<()> {
+        self.commands.send(command).map_err(|_| Error::Closed)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
+impl Drop for Replicator {
+    fn drop(&mut self) {
+        self.uploader.abort();
+        self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+}
+
+fn replica_max(runtime: Handle, replica: SharedReplica, env: Env) -> Box<dyn Fn() -> Option<Txid> + Send> {
+    Box::new(move || {
+        runtime.block_on(async {
+            let levels: Vec<Level> = Level::all().collect();
+            tokio::select! {
+                files = listing::list_all(&replica, &levels, false) => files.ok().map(|f| position::position(&f).highest),
+                () = env.clock.sleep_async(REPLICA_WAIT) => None,
+            }
+        })
+    })
+}

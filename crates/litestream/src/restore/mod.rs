@@ -1,0 +1,28 @@
+//! The way back: from LTX files in a replica to a database file.
+//!
+//! Every page is written once: files are looked at newest first, and the first that holds a page supplies it
+//! ([`claims`]). Large files are cut into parts along their page index ([`parts`]), and all pieces are fetched, inflated,
+//! checked and written by a fixed number of threads ([`worker`]). All bytes of all files are checked, also those of pages
+//! that a newer file supersedes. Memory depends on the number of threads, not on the size of anything (the bitmap of
+//! pages aside: 4 MiB for a database of 128 GiB).
+//!
+//! Promise: the output is either what it was, or the database at the target, complete, verified and durable.
+
+mod claims;
+mod error;
+mod fetch;
+mod fold;
+mod integrity;
+mod paint;
+mod parts;
+mod plan;
+mod run;
+mod tally;
+mod target;
+mod temp;
+mod worker;
+
+pub use error::RestoreError;
+pub use integrity::IntegrityCheck;
+pub use plan::{Plan, Target, plan};
+pub use run::{Event, Outcome, Progress, Request, run};

@@ -1,0 +1,99 @@
+//! What the threads of a restore found out together: progress, and what can only be judged when all files are read.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use litestream_replica::FileInfo;
+use ltx::{Checksum, Header};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::error::RestoreError;
+
+/// What a file says of the database before and after it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub(super) info: FileInfo,
+    pub(super) header: Header,
+    pub(super) post_apply: u64,
+}
+
+/// Counters and findings, shared by all threads.
+pub(super) struct Tally {
+    bytes_read: AtomicU64,
+    bytes_written: AtomicU64,
+    verified: AtomicUsize,
+    /// XOR of the checksums of all pages written.
+    pages: AtomicU64,
+    /// By position, newest file first.
+    ends: Mutex<Vec<Option<Ends>>>,
+    /// Something was counted, or a thread ended.
+    pub(super) changed: Notify,
+}
+
+impl Tally {
+    pub(super) fn new(files: usize) -> Tally {
+        Tally {
+            bytes_read: AtomicU64::new(0),
+            bytes_written: AtomicU64::new(0),
+            verified: AtomicUsize::new(0),
+            pages: AtomicU64::new(0),
+            ends: Mutex::new(vec![None; files]),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn read(&self, bytes: usize) {
+        self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn wrote(&self, bytes: u64) {
+        self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn verified(&self) {
+        self.verified.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn pages(&self, xor: u64) {
+        self.pages.fetch_xor(xor, Ordering::Relaxed);
+    }
+
+    pub(super) fn ends(&self, at: usize, ends: Ends) {
+        self.ends.lock()[at] = Some(ends);
+    }
+
+    /// Bytes read, bytes written.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        (self.bytes_read.load(Ordering::Relaxed), self.bytes_written.load(Ordering::Relaxed))
+    }
+
+    /// To be asked when all threads have ended without an error: whether every file was read to its end, and what the
+    /// files say of each other and of the result agrees.
+    pub(super) fn judge(&self) -> Result<(), RestoreError> {
+        let ends = self.ends.lock();
+        let known: Vec<Ends> = ends.iter().copied().flatten().collect();
+        let verified = self.verified.load(Ordering::Relaxed);
+        assert!(known.len() == ends.len() && verified == ends.len(), "every file is read to its end: {verified} of {}", ends.len());
+        for pair in known.windows(2) {
+            check_adjacent(&pair[0], &pair[1])?;
+        }
+        let Some(newest) = known.first().filter(|e| e.header.tracks_checksum()) else { return Ok(()) };
+        let actual = self.pages.load(Ordering::Relaxed) | Checksum::FLAG;
+        if actual == newest.post_apply {
+            return Ok(());
+        }
+        Err(RestoreError::DatabaseChecksum { file: newest.info, expected: newest.post_apply, actual })
+    }
+}
+
+/// A file that begins right after another must begin with the database that the other left.
+fn check_adjacent(newer: &Ends, older: &Ends) -> Result<(), RestoreError> {
+    let (before, after) = (newer.header.pre_apply_checksum, older.post_apply);
+    let adjacent = newer.header.min_txid == older.header.max_txid.next();
+    if !adjacent || before == 0 || after == 0 || before == after {
+        return Ok(());
+    }
+    let what = format!("it applies to a database with checksum {before:016x}, but {} leaves one with {after:016x}", older.info.name);
+    Err(RestoreError::mismatch(newer.info, what))
+}

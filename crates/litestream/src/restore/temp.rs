@@ -1,0 +1,121 @@
+//! The file that a restore writes before anything else changes.
+//!
+//! It lies beside the output as `.<name>.restore-<16 hex>.tmp`. Promise: it is gone when the restore ends in any way
+//! but a kill, and what a killed one left is removed by the next restore to the same output. A restore to an output
+//! that another is still being written to thus ends the other: that one fails when it wants to put its file in place,
+//! and nothing is mixed. (Refusing the second instead would need a lock, and let a restore that was killed on another
+//! machine of a shared folder forbid all that follow.)
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use litestream_replica::env::{Disk, Env, File};
+
+use super::error::RestoreError;
+use super::target::Destination;
+
+/// Names longer than this are cut, so that the temporary name stays below the usual limit of 255 bytes.
+const NAME_MAX: usize = 200;
+
+/// The temporary file. Removed when dropped.
+pub(super) struct Temp {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    keep: bool,
+}
+
+impl Temp {
+    /// Creates the file beside the output and removes what earlier restores left there.
+    pub(super) fn create(env: &Env, destination: &Destination) -> Result<Temp, RestoreError> {
+        let dir = destination.dir();
+        let prefix = prefix(&destination.path);
+        remove_leftovers(&*env.disk, dir, &prefix);
+        let path = dir.join(format!("{prefix}{:016x}.tmp", env.entropy.next_u64()));
+        let file = env.disk.create_new(&path, destination.mode()).map_err(RestoreError::output("create", &path))?;
+        Ok(Temp { disk: Arc::clone(&env.disk), path, file: Arc::from(file), keep: false })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Gives the file its final name.
+    pub(super) fn rename(mut self, to: &Path) -> Result<(), RestoreError> {
+        match self.disk.rename(&self.path, to) {
+            Ok(()) => {
+                self.keep = true;
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(RestoreError::TemporaryGone(self.path.clone())),
+            Err(source) => Err(RestoreError::Output { action: "rename the restored file to", path: to.to_owned(), source }),
+        }
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        match self.disk.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %self.path.display(), %error, "cannot remove temporary file");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the names of all temporary files for this output begin with.
+fn prefix(output: &Path) -> String {
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let cut = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= NAME_MAX).last();
+    format!(".{}.restore-", &name[..cut.unwrap_or(0)])
+}
+
+fn is_temp_name(name: &str, prefix: &str) -> bool {
+    let hex = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+    hex.is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn remove_leftovers(disk: &dyn Disk, dir: &Path, prefix: &str) {
+    // Best effort: a folder that can't be listed can still be written to.
+    let Ok(entries) = disk.list(dir) else { return };
+    for entry in entries {
+        let path = dir.join(&entry.name);
+        if !entry.name.to_str().is_some_and(|name| is_temp_name(name, prefix)) {
+            continue;
+        }
+        match disk.remove(&path) {
+            Ok(()) => tracing::info!(path = %path.display(), "removed the temporary file of an earlier restore"),
+            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot remove the temporary file of an earlier restore"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_temporary_names() {
+        let prefix = prefix(Path::new("/data/app.db"));
+        assert!(is_temp_name(".app.db.restore-0123456789abcdef.tmp", &prefix));
+        assert!(!is_temp_name(".app.db.restore-0123456789abcde.tmp", &prefix));
+        assert!(!is_temp_name(".app.db2.restore-0123456789abcdef.tmp", &prefix));
+        assert!(!is_temp_name("app.db.restore-0123456789abcdef.tmp", &prefix));
+        assert!(!is_temp_name(".app.db.restore-0123456789abcdeg.tmp", &prefix));
+    }
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        let prefix = prefix(Path::new(&"ü".repeat(120)));
+        assert_eq!(prefix, format!(".{}.restore-", "ü".repeat(100)));
+    }
+}

@@ -1,0 +1,143 @@
+//! What worker, uploader and callers know of each other: positions, counters, last errors.
+
+use std::time::Duration;
+
+use ltx::Txid;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::capture::Staged;
+use crate::database::CheckpointReport;
+
+/// A look at one database, for status displays and metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Newest staged TXID.
+    pub position: Option<Txid>,
+    /// End of the replica's contiguous part, once known.
+    pub replica_position: Option<Txid>,
+    /// Why capture does not work, if it does not.
+    pub capture_error: Option<String>,
+    /// Why upload does not work, if it does not.
+    pub upload_error: Option<String>,
+    /// Counters since start.
+    pub counters: Counters,
+}
+
+/// Counters since start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Level-0 files staged.
+    pub files_staged: u64,
+    /// Their bytes.
+    pub bytes_staged: u64,
+    /// WAL bytes that they stand for.
+    pub wal_bytes: u64,
+    /// Checkpoints tried.
+    pub checkpoints: u64,
+    /// Of these, complete ones.
+    pub checkpoints_complete: u64,
+    /// Time spent in them.
+    pub checkpoint_time: Duration,
+    /// Longest time that writers were held up.
+    pub barrier_max: Duration,
+    /// Files uploaded.
+    pub files_uploaded: u64,
+    /// Their bytes.
+    pub bytes_uploaded: u64,
+}
+
+/// The uploader's progress, for those who wait for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// End of what is in the replica.
+    pub position: Option<Txid>,
+    /// Passes ended, successful or not.
+    pub passes: u64,
+    /// The last pass failed.
+    pub failed: bool,
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    status: Mutex<Status>,
+    staged: watch::Sender<Option<Txid>>,
+    pub progress: watch::Sender<Progress>,
+    /// The last upload failure, to be handed to whoever waits.
+    pub failure: Mutex<Option<crate::Error>>,
+}
+
+impl Shared {
+    pub fn new() -> Shared {
+        Shared {
+            status: Mutex::default(),
+            staged: watch::Sender::new(None),
+            progress: watch::Sender::new(Progress::default()),
+            failure: Mutex::new(None),
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        self.status.lock().clone()
+    }
+
+    /// A file was staged, or a position found.
+    pub fn staged(&self, txid: Txid, file: Option<&Staged>) {
+        {
+            let mut status = self.status.lock();
+            status.position = Some(txid);
+            if let Some(file) = file {
+                status.counters.files_staged += 1;
+                status.counters.bytes_staged += file.size;
+                status.counters.wal_bytes += file.wal_bytes;
+            }
+        }
+        self.staged.send_if_modified(|seen| {
+            let changed = *seen != Some(txid);
+            *seen = Some(txid);
+            changed
+        });
+    }
+
+    pub fn subscribe_staged(&self) -> watch::Receiver<Option<Txid>> {
+        self.staged.subscribe()
+    }
+
+    pub fn checkpointed(&self, report: &CheckpointReport, took: Duration) {
+        let mut status = self.status.lock();
+        let counters = &mut status.counters;
+        counters.checkpoints += 1;
+        counters.checkpoints_complete += u64::from(report.complete);
+        counters.checkpoint_time += took;
+        counters.barrier_max = counters.barrier_max.max(report.barrier.unwrap_or_default());
+    }
+
+    pub fn worker_error(&self, error: Option<String>) {
+        self.status.lock().capture_error = error;
+    }
+
+    pub fn uploaded(&self, position: Txid, bytes: u64) {
+        {
+            let mut status = self.status.lock();
+            status.replica_position = Some(position);
+            status.counters.files_uploaded += 1;
+            status.counters.bytes_uploaded += bytes;
+        }
+        self.progress.send_modify(|p| p.position = Some(position));
+    }
+
+    pub fn replica_found(&self, position: Txid) {
+        self.status.lock().replica_position = Some(position);
+        self.progress.send_modify(|p| p.position = Some(position));
+    }
+
+    pub fn pass_ended(&self, error: Option<crate::Error>) {
+        self.status.lock().upload_error = error.as_ref().map(ToString::to_string);
+        let failed = error.is_some();
+        *self.failure.lock() = error;
+        self.progress.send_modify(|p| {
+            p.passes += 1;
+            p.failed = failed;
+        });
+    }
+}

@@ -1,0 +1,93 @@
+//! The sentinel: a connection that runs one read at open and no SQL afterwards, and holds locks through its file.
+//!
+//! While it holds the CHECKPOINT lock nobody can copy frames into the database, so `backfilled` stands still, and a
+//! WAL that is not wholly backfilled can't restart. An application's own checkpoint, of any mode, answers busy at once:
+//! the CHECKPOINT lock is the first that SQLite takes and the only one for which it never waits, so that
+//! (unlike with a reader's lock) a TRUNCATE does not sit on the write lock until its busy time-out.
+
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::conn::open_and_prepare;
+use super::file::{DbFile, Slot};
+use super::shm;
+pub use super::shm::WalState;
+use crate::error::Result;
+
+/// See the module.
+pub struct Sentinel {
+    file: DbFile,
+    index: NonNull<[AtomicU32; shm::WORDS]>,
+    guarded: bool,
+    barred: bool,
+    /// Last, so that it is closed after everything that points into it.
+    _conn: Connection,
+}
+
+// SAFETY: the mapped WAL-index is shared memory that any thread may read; everything else is `Send`.
+unsafe impl Send for Sentinel {}
+
+impl Sentinel {
+    /// Opens the database. The flag says whether it had to be switched to WAL mode. No lock that blocks anyone is held yet.
+    pub fn open(path: &Path, vfs: Option<&str>, busy_timeout: Duration) -> Result<(Sentinel, bool)> {
+        let (conn, switched) = open_and_prepare(path, vfs, busy_timeout)?;
+        let file = DbFile::of(&conn)?;
+        file.lock_shared()?;
+        let index = file.map_index()?;
+        Ok((Sentinel { file, index, guarded: false, barred: false, _conn: conn }, switched))
+    }
+
+    /// The last committed state. `None` while a commit is being published; if that lasts, the index needs recovery.
+    pub fn state(&self) -> Option<WalState> {
+        // SAFETY: mapped since open, unmapped only when the connection closes, which `self` owns.
+        shm::read(unsafe { self.index.as_ref() })
+    }
+
+    /// Tries to take the guard: the CHECKPOINT lock.
+    pub fn try_guard(&mut self) -> Result<bool> {
+        if !self.guarded {
+            self.guarded = self.file.try_lock(Slot::Checkpoint)?;
+        }
+        Ok(self.guarded)
+    }
+
+    /// Lets others (and our own checkpointer) checkpoint. The caller has made that harmless.
+    pub fn release_guard(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.guarded) { self.file.unlock(Slot::Checkpoint) } else { Ok(()) }
+    }
+
+    /// Whether the guard is held.
+    pub fn is_guarded(&self) -> bool {
+        self.guarded
+    }
+
+    /// Tries to take the barrier: the WRITE lock. While it is held nobody can commit.
+    pub fn try_bar(&mut self) -> Result<bool> {
+        if !self.barred {
+            self.barred = self.file.try_lock(Slot::Write)?;
+        }
+        Ok(self.barred)
+    }
+
+    /// Opens the barrier.
+    pub fn release_bar(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.barred) { self.file.unlock(Slot::Write) } else { Ok(()) }
+    }
+
+    /// Reads from the database file; bytes beyond its end are zero.
+    pub fn read_database(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        self.file.read(buf, offset)
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        // Locks die with the connection anyway; giving them back first keeps its close free of surprises.
+        let _ = self.release_bar();
+        let _ = self.release_guard();
+    }
+}

@@ -1,0 +1,349 @@
+//! The local directory of staged LTX files: the queue between capture and upload, and the memory of the position.
+//!
+//! Owns `META/ltx/<level>/` and `META/cursor`. Promise: a file under its final name is whole unless power failed
+//! before [`Staging::make_durable`]; [`Staging::newest_valid`] tells. Leftovers of interrupted writes are removed at open.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use litestream_replica::Level;
+use litestream_replica::env::{Env, File, Kind, UnixMillis};
+use ltx::{FileName, Header, PageNo, Txid};
+
+use crate::error::{Error, Result};
+use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
+
+const TEMP_SUFFIX: &str = ".tmp";
+
+/// See the module.
+pub struct Staging {
+    env: Env,
+    meta: PathBuf,
+    /// Mode and owner of the database: staged files contain its content.
+    file_mode: u32,
+    owner: (u32, u32),
+    unsynced: Vec<PathBuf>,
+}
+
+/// A staged file being written.
+pub struct Writer {
+    file: Arc<dyn File>,
+    temp: PathBuf,
+    position: u64,
+    finished: bool,
+    env: Env,
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(bytes, self.position)?;
+        self.position += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = self.env.disk.remove(&self.temp);
+        }
+    }
+}
+
+/// Sequential reader of a file.
+pub struct Reader {
+    file: Box<dyn File>,
+    position: u64,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read_at(buf, self.position)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl Staging {
+    /// Prepares the directory of a database: creates what is missing (with the mode and owner of the database's own
+    /// folder and file), removes leftovers.
+    pub fn open(env: &Env, database: &Path, meta: &Path) -> Result<Staging> {
+        let db = env.disk.metadata(database).map_err(Error::io("stat database", database))?;
+        let parent = database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let dir = env.disk.metadata(parent).map_err(Error::io("stat directory", parent))?;
+        let staging = Staging {
+            env: env.clone(),
+            meta: meta.to_owned(),
+            file_mode: db.mode & 0o777,
+            owner: (db.uid, db.gid),
+            unsynced: Vec::new(),
+        };
+        for path in [meta.to_owned(), meta.join("ltx"), staging.level_dir(Level::L0), staging.level_dir(Level::SNAPSHOT)] {
+            staging.ensure_dir(&path, dir.mode & 0o777, (dir.uid, dir.gid))?;
+        }
+        for level in [Level::L0, Level::SNAPSHOT] {
+            staging.remove_leftovers(&staging.level_dir(level))?;
+        }
+        staging.remove_leftovers(meta)?;
+        Ok(staging)
+    }
+
+    fn ensure_dir(&self, path: &Path, mode: u32, owner: (u32, u32)) -> Result<()> {
+        let disk = &self.env.disk;
+        if disk.metadata(path).is_ok_and(|m| m.kind == Kind::Dir) {
+            return Ok(());
+        }
+        disk.create_dir_all(path, if mode == 0 { 0o700 } else { mode }).map_err(Error::io("create directory", path))?;
+        let _ = disk.set_owner(path, owner.0, owner.1); // best effort: only root may
+        if let Some(parent) = path.parent() {
+            disk.sync_dir(parent).map_err(Error::io("sync directory", parent))?;
+        }
+        Ok(())
+    }
+
+    fn remove_leftovers(&self, dir: &Path) -> Result<()> {
+        for entry in self.env.disk.list(dir).map_err(Error::io("list", dir))? {
+            if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(TEMP_SUFFIX) {
+                let path = dir.join(&entry.name);
+                self.env.disk.remove(&path).map_err(Error::io("remove leftover", path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn level_dir(&self, level: Level) -> PathBuf {
+        self.meta.join("ltx").join(level.to_string())
+    }
+
+    /// Where a file lies or would lie.
+    pub fn path(&self, level: Level, name: FileName) -> PathBuf {
+        self.level_dir(level).join(name.to_string())
+    }
+
+    /// The staged level-0 files in TXID order.
+    pub fn list(&self) -> Result<Vec<FileName>> {
+        list_level(&self.env, &self.level_dir(Level::L0))
+    }
+
+    /// Starts a file.
+    pub fn create(&self, level: Level, name: FileName) -> Result<Writer> {
+        let dir = self.level_dir(level);
+        let temp = dir.join(format!("{name}.{:016x}{TEMP_SUFFIX}", self.env.entropy.next_u64()));
+        let file = self.env.disk.create_new(&temp, self.file_mode).map_err(Error::io("create", &temp))?;
+        let _ = self.env.disk.set_owner(&temp, self.owner.0, self.owner.1); // best effort: only root may
+        Ok(Writer { file: file.into(), temp, position: 0, finished: false, env: self.env.clone() })
+    }
+
+    /// Gives a whole file its name. It is durable only after [`Staging::make_durable`].
+    pub fn publish(&mut self, mut writer: Writer, level: Level, name: FileName, created: UnixMillis) -> Result<PathBuf> {
+        let path = self.path(level, name);
+        writer.file.set_modified(created).map_err(Error::io("set time of", &writer.temp))?;
+        self.env.disk.rename(&writer.temp, &path).map_err(Error::io("rename to", &path))?;
+        writer.finished = true;
+        self.unsynced.push(path.clone());
+        Ok(path)
+    }
+
+    /// Makes every published file durable. Must succeed before WAL frames that they stand for may be overwritten.
+    pub fn make_durable(&mut self) -> Result<()> {
+        if self.unsynced.is_empty() {
+            return Ok(());
+        }
+        for path in &self.unsynced {
+            match self.env.disk.open_rw(path) {
+                Ok(file) => file.sync().map_err(Error::io("sync", path))?,
+                // Uploaded and removed meanwhile: the replica has it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("open", path)(e)),
+            }
+        }
+        for level in [Level::L0, Level::SNAPSHOT] {
+            let dir = self.level_dir(level);
+            if self.unsynced.iter().any(|p| p.starts_with(&dir)) {
+                self.env.disk.sync_dir(&dir).map_err(Error::io("sync directory", dir))?;
+            }
+        }
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    /// The newest staged level-0 file that is whole, its header, and every damaged newer one removed. `None` if
+    /// there is none.
+    pub fn newest_valid(&self) -> Result<Option<(FileName, Header)>> {
+        let mut names = self.list()?;
+        while let Some(name) = names.pop() {
+            let path = self.path(Level::L0, name);
+            match self.verify(&path) {
+                Ok(header) if (header.min_txid, header.max_txid) == (name.min, name.max) => return Ok(Some((name, header))),
+                Ok(_) => tracing::warn!(path = %path.display(), "local ltx file does not carry the transactions of its name, removing it"),
+                Err(Error::Staged { source, .. }) if source.is_corrupt() => {
+                    tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");
+                }
+                Err(e) => return Err(e),
+            }
+            self.env.disk.remove(&path).map_err(Error::io("remove damaged file", path))?;
+        }
+        Ok(None)
+    }
+
+    fn verify(&self, path: &Path) -> Result<Header> {
+        let staged = |source| Error::Staged { path: path.to_owned(), source };
+        let mut decoder = self.decode(path)?;
+        let mut page = vec![0; decoder.header().page_size.bytes()];
+        while decoder.next_page(&mut page).map_err(staged)?.is_some() {}
+        let header = *decoder.header();
+        decoder.finish().map_err(staged)?;
+        Ok(header)
+    }
+
+    /// Opens a staged file for decoding.
+    pub fn decode(&self, path: &Path) -> Result<ltx::Decoder<Reader>> {
+        let file = self.env.disk.open(path).map_err(Error::io("open", path))?;
+        ltx::Decoder::new(Reader { file, position: 0 }).map_err(|source| Error::Staged { path: path.to_owned(), source })
+    }
+
+    /// Removes every staged file: local history that the replica has overtaken or that can't be continued.
+    pub fn clear(&mut self) -> Result<()> {
+        self.unsynced.clear();
+        for level in [Level::L0, Level::SNAPSHOT] {
+            let dir = self.level_dir(level);
+            for name in list_level(&self.env, &dir)? {
+                remove_if_there(&self.env, &dir.join(name.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn cursor_path(&self) -> PathBuf {
+        self.meta.join("cursor")
+    }
+
+    /// Notes where in the WAL the file `txid` ended, and how the database file looked. A cache: checked when used, never fatal.
+    pub fn save_cursor(&self, txid: Txid, cursor: &Cursor, database: &Path) -> Result<()> {
+        let m = self.env.disk.metadata(database).map_err(Error::io("stat database", database))?;
+        // A file written just now may be written again without its time changing.
+        let settled = self.env.clock.now().0 - m.modified.0 > SETTLED_MS;
+        let c = &SavedCursor { cursor: *cursor, database: DatabaseStamp { id: m.id, len: m.len, modified: if settled { m.modified } else { UnixMillis(0) } } };
+        let temp = self.meta.join(format!("cursor.{:016x}{TEMP_SUFFIX}", self.env.entropy.next_u64()));
+        let file = self.env.disk.create_new(&temp, self.file_mode).map_err(Error::io("create", &temp))?;
+        let written = file.write_at(c.encode(txid).as_bytes(), 0).and_then(|()| self.env.disk.rename(&temp, &self.cursor_path()));
+        written.map_err(|e| {
+            let _ = self.env.disk.remove(&temp);
+            Error::io("write", self.cursor_path())(e)
+        })
+    }
+
+    /// The cursor noted for `txid`, if there is one and it can be read.
+    pub fn load_cursor(&self, txid: Txid) -> Option<SavedCursor> {
+        let file = self.env.disk.open(&self.cursor_path()).ok()?;
+        let mut buf = [0; 512];
+        let n = file.read_at(&mut buf, 0).ok()?;
+        SavedCursor::parse(std::str::from_utf8(&buf[..n]).ok()?, txid)
+    }
+
+    /// Whether the staged level-0 file `name` holds exactly `content` for `page`.
+    pub fn page_equals(&self, name: FileName, page: PageNo, content: &[u8]) -> Result<bool> {
+        let path = self.path(Level::L0, name);
+        let staged = |source| Error::Staged { path: path.clone(), source };
+        let mut decoder = self.decode(&path)?;
+        let mut buf = vec![0; decoder.header().page_size.bytes()];
+        while let Some(number) = decoder.next_page(&mut buf).map_err(staged)? {
+            if number >= page {
+                return Ok(number == page && buf == content);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// How long ago a file must have been written for its time to tell it from a later version, in milliseconds.
+const SETTLED_MS: i64 = 100;
+
+/// How the database file looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseStamp {
+    /// Device and inode.
+    pub id: (u64, u64),
+    /// Length in bytes.
+    pub len: u64,
+    /// Modification time; zero if it could not be relied on.
+    pub modified: UnixMillis,
+}
+
+/// What is noted beside the staged files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedCursor {
+    /// Where in the WAL the newest file ended.
+    pub cursor: Cursor,
+    /// How the database file looked then.
+    pub database: DatabaseStamp,
+}
+
+impl SavedCursor {
+    fn encode(&self, txid: Txid) -> String {
+        let (c, d) = (&self.cursor, &self.database);
+        let order = if c.order == ByteOrder::Big { "big" } else { "little" };
+        format!(
+            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {}\n",
+            c.page_size.get(),
+            c.salts.0,
+            c.salts.1,
+            c.frames,
+            c.checksum.0,
+            c.checksum.1,
+            d.id.0,
+            d.id.1,
+            d.len,
+            d.modified.0
+        )
+    }
+
+    fn parse(text: &str, txid: Txid) -> Option<SavedCursor> {
+        let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
+        let [saved, order, page_size, salt1, salt2, frames, sum1, sum2, device, inode, len, modified] = words[..] else { return None };
+        let hex = |s| u32::from_str_radix(s, 16).ok();
+        (saved.parse::<Txid>().ok()? == txid).then_some(())?;
+        let cursor = Cursor {
+            salts: Salts(hex(salt1)?, hex(salt2)?),
+            order: match order {
+                "big" => ByteOrder::Big,
+                "little" => ByteOrder::Little,
+                _ => return None,
+            },
+            page_size: ltx::PageSize::new(page_size.parse().ok()?)?,
+            frames: frames.parse().ok()?,
+            checksum: WalChecksum(hex(sum1)?, hex(sum2)?),
+        };
+        let database = DatabaseStamp {
+            id: (device.parse().ok()?, inode.parse().ok()?),
+            len: len.parse().ok()?,
+            modified: UnixMillis(modified.parse().ok()?),
+        };
+        Some(SavedCursor { cursor, database })
+    }
+}
+
+/// The LTX files in a local level directory, in TXID order.
+pub fn list_level(env: &Env, dir: &Path) -> Result<Vec<FileName>> {
+    let entries = match env.disk.list(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", dir)(e)),
+    };
+    let mut names: Vec<FileName> = entries.iter().filter_map(|e| FileName::parse(e.name.to_str()?)).collect();
+    names.sort_unstable_by_key(|n| (n.min, n.max));
+    Ok(names)
+}
+
+/// Removes a file; one that is gone is fine.
+pub fn remove_if_there(env: &Env, path: &Path) -> Result<()> {
+    match env.disk.remove(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}

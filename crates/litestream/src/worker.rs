@@ -1,0 +1,406 @@
+//! The one owner of a database: its thread turns events (file changed, time passed, command) into captures and checkpoints.
+//!
+//! Owns [`Database`] and nothing of the replica; the directory of staged files is the queue to the uploader. After an error
+//! that leaves doubt it drops the database and opens it anew, which judges continuity from what really lies on disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use litestream_replica::env::{Env, Monotonic, UnixMillis, Watcher};
+use ltx::{FileName, Txid};
+use tokio::sync::oneshot;
+
+use crate::capture::{FullReason, Staged};
+use crate::checkpoint_policy::{Inputs, Plan};
+use crate::database::{CheckpointReport, Database};
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+use crate::shared::Shared;
+use crate::sqlite::WalState;
+
+/// The same error is logged at most this often.
+const LOG_EVERY: Duration = Duration::from_secs(30);
+/// Waits after an event whose commit is not published yet: SQLite writes frames first, then (perhaps after an fsync) the header.
+const SETTLE: [Duration; 6] = [
+    Duration::from_micros(100),
+    Duration::from_micros(400),
+    Duration::from_millis(1),
+    Duration::from_millis(3),
+    Duration::from_millis(10),
+    Duration::from_millis(30),
+];
+
+/// What a worker is asked to do.
+pub(crate) enum Command {
+    /// Stage everything committed by now; answers the position.
+    Capture(oneshot::Sender<Result<Txid>>),
+    /// The same, and a level-9 snapshot of it.
+    Snapshot(oneshot::Sender<Result<FileName>>),
+    /// The replica holds transactions up to this one that are not staged here: continue after it.
+    ReplicaAhead(Txid),
+    /// Give up all locks and end.
+    Close(oneshot::Sender<()>),
+}
+
+/// See the module.
+pub(crate) struct Worker {
+    pub env: Env,
+    pub settings: Settings,
+    pub shared: Arc<Shared>,
+    pub commands: Receiver<Command>,
+    pub watcher: Box<dyn Watcher>,
+    /// Set to end long work early.
+    pub stop: Arc<AtomicBool>,
+    /// Asks the replica for its highest TXID; `None` if it can't be reached. Blocks.
+    pub replica_max: Box<dyn Fn() -> Option<Txid> + Send>,
+    pub state: State,
+}
+
+/// What the worker remembers between events.
+#[derive(Default)]
+pub(crate) struct State {
+    database: Option<Database>,
+    /// Why the next file must be full.
+    full: Option<FullReason>,
+    captured_at: Option<Monotonic>,
+    opened_at: Option<Monotonic>,
+    looked_at: Option<Monotonic>,
+    complete_at: Option<Monotonic>,
+    attempt_at: Option<Monotonic>,
+    failures: u32,
+    rate: Rate,
+    settle: usize,
+    logged: Option<(String, Monotonic)>,
+}
+
+/// Frames committed per second, smoothed over about a tenth of a second.
+#[derive(Default)]
+struct Rate {
+    seen: Option<(Monotonic, crate::wal::Salts, u32)>,
+    frames_per_second: f64,
+}
+
+impl Rate {
+    fn note(&mut self, now: Monotonic, state: &WalState) {
+        if let Some((at, salts, frames)) = self.seen {
+            let passed = now.since(at).as_secs_f64();
+            if passed < 0.001 {
+                return;
+            }
+            let new = if salts == state.salts { state.frames.saturating_sub(frames) } else { state.frames };
+            let weight = (passed / 0.1).min(1.0);
+            self.frames_per_second += (f64::from(new) / passed - self.frames_per_second) * weight;
+        }
+        self.seen = Some((now, state.salts, state.frames));
+    }
+}
+
+impl Worker {
+    /// Runs until closed.
+    pub fn run(mut self) {
+        loop {
+            match self.next_command() {
+                Some(Command::Close(done)) => {
+                    self.state.database = None;
+                    let _ = done.send(());
+                    return;
+                }
+                Some(command) => self.obey(command),
+                None if self.stop.load(Ordering::Relaxed) => return,
+                None => {
+                    let changed = self.wait();
+                    if changed {
+                        self.state.settle = 0;
+                    }
+                    self.tick();
+                }
+            }
+        }
+    }
+
+    fn next_command(&mut self) -> Option<Command> {
+        match self.commands.try_recv() {
+            Ok(command) => Some(command),
+            Err(TryRecvError::Empty) => None,
+            // Nobody can ask any more: end.
+            Err(TryRecvError::Disconnected) => Some(Command::Close(oneshot::channel().0)),
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Capture(reply) => {
+                let result = self.open().and_then(|()| self.capture_all());
+                let _ = reply.send(self.settle_result(result));
+            }
+            Command::Snapshot(reply) => {
+                let result = self.open().and_then(|()| self.snapshot());
+                let _ = reply.send(self.settle_result(result));
+            }
+            Command::ReplicaAhead(txid) => {
+                let restarted = match &mut self.state.database {
+                    Some(database) => database.restart_from(txid),
+                    None => Ok(()),
+                };
+                if self.settle_result(restarted).is_ok() {
+                    self.state.full = Some(FullReason::ReplicaAhead);
+                }
+            }
+            Command::Close(_) => {}
+        }
+    }
+
+    /// One look at the database: open it, capture and checkpoint as far as that is due.
+    fn tick(&mut self) {
+        let result = self.open().and_then(|()| self.work());
+        let _ = self.settle_result(result);
+    }
+
+    fn work(&mut self) -> Result<()> {
+        let now = self.env.clock.monotonic();
+        if self.state.looked_at.is_none_or(|at| now.since(at) >= self.settings.monitor_interval) {
+            self.state.looked_at = Some(now);
+            self.check_identity()?;
+        }
+        let Some(database) = &mut self.state.database else { return Ok(()) };
+        let state = database.state()?;
+        self.state.rate.note(now, &state);
+        let behind = database.is_behind(&state);
+        if behind && self.capture_wait(now).is_zero() {
+            self.capture_all()?;
+        }
+        self.checkpoint_if_due()
+    }
+
+    /// How long until the next file may be staged: the first change after silence goes at once.
+    fn capture_wait(&self, now: Monotonic) -> Duration {
+        self.state.captured_at.map_or(Duration::ZERO, |at| self.settings.sync_interval.saturating_sub(now.since(at)))
+    }
+
+    fn open(&mut self) -> Result<()> {
+        if self.state.database.is_some() {
+            return Ok(());
+        }
+        self.state.opened_at = Some(self.env.clock.monotonic());
+        let (mut database, switched) = Database::open(&self.env, &self.settings)?;
+        if switched {
+            tracing::info!(db = %self.name(), "database switched to WAL mode, which replication needs");
+        }
+        let remote = (self.replica_max)();
+        self.state.full = database.establish(remote)?;
+        if let Some(position) = database.position() {
+            self.shared.staged(position.txid, None);
+        }
+        self.watcher.set_path(&self.settings.wal_path()).map_err(Error::io("watch", self.settings.wal_path()))?;
+        self.state.complete_at = Some(self.env.clock.monotonic());
+        self.state.database = Some(database);
+        Ok(())
+    }
+
+    fn check_identity(&mut self) -> Result<()> {
+        let Some(database) = &self.state.database else { return Ok(()) };
+        if !database.is_current()? {
+            self.state.database = None;
+            tracing::warn!(db = %self.name(), "database file was replaced or removed, starting over with the one at its path");
+            self.open()?;
+            if let Some(database) = &mut self.state.database {
+                // Another file's WAL must never be taken for the continuation of this one's.
+                database.restart_from(Txid::ZERO)?;
+                self.state.full = Some(FullReason::DatabaseReplaced);
+            }
+        }
+        Ok(())
+    }
+
+    fn capture_all(&mut self) -> Result<Txid> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let reason = self.state.full;
+            let Some(database) = &mut self.state.database else { return Err(Error::NoPosition) };
+            let Some(staged) = database.capture(&self.stop)? else { break };
+            self.note_staged(&staged, reason)?;
+        }
+        let position = self.state.database.as_ref().and_then(Database::position).ok_or(Error::NoPosition)?;
+        self.state.captured_at = Some(self.env.clock.monotonic());
+        shared.staged(position.txid, None);
+        Ok(position.txid)
+    }
+
+    fn note_staged(&mut self, staged: &Staged, full: Option<FullReason>) -> Result<()> {
+        let txid = staged.position.txid;
+        if let Some(reason) = full {
+            self.state.full = None;
+            tracing::info!(db = %self.name(), %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
+            if reason == FullReason::PageSizeChanged {
+                // Files of two page sizes can't be merged: a restore must be able to start at the new one.
+                let name = self.snapshot()?;
+                tracing::info!(db = %self.name(), %name, "snapshot staged because the page size changed");
+            }
+        }
+        self.shared.staged(txid, Some(staged));
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<FileName> {
+        self.capture_all()?;
+        let shared = Arc::clone(&self.shared);
+        let Some(database) = &mut self.state.database else { return Err(Error::NoPosition) };
+        database.snapshot(&self.stop, &mut |staged| shared.staged(staged.position.txid, Some(&staged)))
+    }
+
+    fn checkpoint_if_due(&mut self) -> Result<()> {
+        let now = self.env.clock.monotonic();
+        let Some(inputs) = self.policy_inputs(now)? else { return Ok(()) };
+        let barrier = match inputs.plan() {
+            Plan::No => return Ok(()),
+            Plan::Quiet => false,
+            Plan::Barrier => true,
+        };
+        let shared = Arc::clone(&self.shared);
+        let Some(database) = &mut self.state.database else { return Ok(()) };
+        let mut captured = false;
+        let report = database.checkpoint(barrier, &self.stop, &mut |staged| {
+            captured = true;
+            shared.staged(staged.position.txid, Some(&staged));
+        })?;
+        let end = self.env.clock.monotonic();
+        if captured {
+            self.state.captured_at = Some(end);
+        }
+        self.state.attempt_at = Some(end);
+        if report.complete {
+            self.state.complete_at = Some(end);
+            self.state.failures = 0;
+        } else {
+            self.state.failures = self.state.failures.saturating_add(1);
+        }
+        self.log_checkpoint(&inputs, &report, end.since(now));
+        self.shared.checkpointed(&report, end.since(now));
+        Ok(())
+    }
+
+    fn log_checkpoint(&self, inputs: &Inputs, report: &CheckpointReport, took: Duration) {
+        let hold = report.barrier.map_or(0, |d| d.as_micros());
+        tracing::debug!(db = %self.name(), frames = inputs.frames, complete = report.complete, pinned = report.pinned,
+            barrier_us = hold as u64, took_us = took.as_micros() as u64, "checkpoint");
+        if report.pinned && self.state.failures == 10 {
+            tracing::warn!(db = %self.name(), frames = inputs.frames, "a long read transaction keeps the wal from being checkpointed");
+        }
+    }
+
+    fn policy_inputs(&mut self, now: Monotonic) -> Result<Option<Inputs>> {
+        let Some(database) = &mut self.state.database else { return Ok(None) };
+        let state = database.state()?;
+        Ok(Some(Inputs {
+            frames: state.frames,
+            backfilled: state.backfilled,
+            page_size: state.page_size,
+            page_count_min: self.settings.min_checkpoint_page_count,
+            frames_per_second: self.state.rate.frames_per_second,
+            failures: self.state.failures,
+            since_attempt: self.state.attempt_at.map_or(Duration::MAX, |at| now.since(at)),
+            since_complete: self.state.complete_at.map_or(Duration::MAX, |at| now.since(at)),
+            interval: self.settings.checkpoint_interval,
+        }))
+    }
+
+    /// Turns an error into the state to go on from.
+    fn settle_result<T>(&mut self, result: Result<T>) -> Result<T> {
+        let error = match result {
+            Ok(value) => {
+                self.state.logged = None;
+                self.shared.worker_error(None);
+                return Ok(value);
+            }
+            Err(error) => error,
+        };
+        match &error {
+            Error::WalChanged { .. } => {
+                // What is staged is whole; what follows can't be proved to continue it.
+                self.state.full = Some(FullReason::WalChanged);
+                if let Some(database) = &mut self.state.database
+                    && database.restart_from(Txid::ZERO).is_err()
+                {
+                    self.state.database = None;
+                }
+            }
+            Error::Closed => {}
+            // Local files or SQLite: open anew, which judges by what lies on disk.
+            _ => self.state.database = None,
+        }
+        self.log_error(&error);
+        self.shared.worker_error(Some(error.to_string()));
+        Err(error)
+    }
+
+    fn log_error(&mut self, error: &Error) {
+        if matches!(error, Error::Closed | Error::NoDatabase(_)) {
+            return;
+        }
+        let (text, now) = (error.to_string(), self.env.clock.monotonic());
+        if self.state.logged.as_ref().is_some_and(|(old, at)| *old == text && now.since(*at) < LOG_EVERY) {
+            return;
+        }
+        if error.is_busy() {
+            tracing::warn!(db = %self.name(), error = %text, "database is busy, trying again");
+        } else {
+            tracing::error!(db = %self.name(), error = %text, "sync error");
+        }
+        self.state.logged = Some((text, now));
+    }
+
+    /// Waits for a reason to look again. `true` if the WAL was written.
+    fn wait(&mut self) -> bool {
+        let now = self.env.clock.monotonic();
+        let interval = self.settings.monitor_interval;
+        let Some(database) = &mut self.state.database else {
+            let left = self.state.opened_at.map_or(Duration::ZERO, |at| interval.saturating_sub(now.since(at)));
+            let _ = self.watcher.wait_quiet(Some(left));
+            return false;
+        };
+        let Ok(state) = database.state() else { return false };
+        if database.is_behind(&state) || state.frames != state.backfilled {
+            let behind = database.is_behind(&state);
+            let mut left = interval;
+            if behind {
+                left = left.min(self.capture_wait(now));
+            }
+            if let Ok(Some(inputs)) = self.policy_inputs(now)
+                && self.state.rate.frames_per_second >= 1.0
+            {
+                left = left.min(inputs.next_look());
+            }
+            if behind {
+                // Changes are known; nothing is gained by waking for each.
+                let _ = self.watcher.wait_quiet(Some(left));
+                return false;
+            }
+            return self.wait_for_change(left);
+        }
+        self.wait_for_change(interval)
+    }
+
+    fn wait_for_change(&mut self, limit: Duration) -> bool {
+        // Shortly after an event the commit may not be published yet: look again soon, then rely on events.
+        let settling = SETTLE.get(self.state.settle).copied();
+        self.state.settle += 1;
+        match settling {
+            Some(pause) => {
+                let _ = self.watcher.wait_quiet(Some(pause.min(limit)));
+                false
+            }
+            None => self.watcher.wait(Some(limit)).unwrap_or(false),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.settings.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// Time of a file by its header.
+pub(crate) fn created(header: &ltx::Header) -> UnixMillis {
+    UnixMillis(header.timestamp_ms)
+}
