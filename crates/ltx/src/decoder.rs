@@ -17,7 +17,6 @@ use crate::{
 };
 
 /// Reads an LTX file from `R`, which need not be buffered.
-#[derive(Debug)]
 pub struct Decoder<R: Read> {
     source: Source<R>,
     header: Header,
@@ -201,5 +200,14 @@ impl<R: Read> Decoder<R> {
             });
         }
         Ok(trailer)
+    }
+}
+
+impl<R: Read> std::fmt::Debug for Decoder<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder")
+            .field("header", &self.header)
+            .field("offset", &self.source.offset())
+            .finish_non_exhaustive()
     }
 }

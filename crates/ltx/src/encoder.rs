@@ -25,7 +25,6 @@ pub struct Written {
 }
 
 /// Writes an LTX file to `W`, which need not be buffered.
-#[derive(Debug)]
 pub struct Encoder<W: Write> {
     writer: W,
     header: Header,
@@ -196,5 +195,14 @@ impl<W: Write> Encoder<W> {
             page_count: self.page_count,
         };
         Ok((self.writer, written))
+    }
+}
+
+impl<W: Write> std::fmt::Debug for Encoder<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("header", &self.header)
+            .field("page_count", &self.page_count)
+            .finish_non_exhaustive()
     }
 }

@@ -263,7 +263,7 @@ mod tests {
                 for packed in [true, false] {
                     let mut block = vec![9];
                     if packed {
-                        compressor.compress(&page, &mut block)
+                        compressor.compress(&page, &mut block);
                     } else {
                         store(&page, &mut block);
                     }

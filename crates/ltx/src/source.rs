@@ -8,7 +8,6 @@ use crate::{Error, Result};
 const BUFFER_MIN: usize = 64 * 1024;
 
 /// The bytes of a file in order.
-#[derive(Debug)]
 pub(crate) struct Source<R> {
     reader: R,
     buffer: Vec<u8>,
