@@ -11,7 +11,7 @@ use crate::env::Clock;
 use crate::{Level, Replica, Result};
 
 /// The longest wait of a [`Backoff`] unless set otherwise.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
+pub const BACKOFF_MAX: Duration = Duration::from_mins(5);
 
 /// The first wait between attempts of a read.
 const READ_WAIT: Duration = Duration::from_millis(250);
@@ -48,7 +48,7 @@ impl Backoff {
         let wait = self.next;
         self.next = wait.saturating_mul(2).min(self.max);
         // The top 32 bits as a fraction of a quarter.
-        wait - (wait / 4).mul_f64((rand >> 32) as f64 / f64::from(u32::MAX))
+        wait.saturating_sub((wait / 4).mul_f64((rand >> 32) as f64 / f64::from(u32::MAX)))
     }
 
     /// Starts over, after a success.

@@ -3,6 +3,7 @@
 //! Promise: a URL names the same place as it does for Litestream 0.5.17; what it could not be told from a path there
 //! (an unknown scheme) is an error here.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ const NOT_BUILT_IN: [&str; 8] = [
 pub enum ReplicaUrl {
     /// A local folder.
     File {
-        /// Absolute and cleaned; percent signs are taken literally, as Litestream does.
+        /// Absolute and cleaned; percent-encoding is kept and made where missing, as Litestream does.
         path: PathBuf,
     },
     /// Storage that Litestream knows and this build can't open.
@@ -62,26 +63,52 @@ impl ReplicaUrl {
 
 /// `rest` follows `file://`; a host is the first part of the path, and only a query is left out.
 fn file(rest: &str) -> Result<ReplicaUrl> {
-    // A question mark after the fragment's sign belongs to the fragment, and that belongs to the path.
-    let path = match (rest.find('?'), rest.find('#')) {
-        (Some(query), Some(fragment)) if query < fragment => {
-            format!("{}{}", &rest[..query], &rest[fragment..])
-        }
-        (Some(query), None) => rest[..query].to_owned(),
-        _ => rest.to_owned(),
-    };
-    if path.is_empty() {
-        return Err(Error::invalid("file replica path required"));
-    }
-    if let Some(escape) = bad_escape(&path) {
+    if let Some(escape) = bad_escape(rest) {
         return Err(Error::invalid(format_args!(
             "parse \"file://{rest}\": invalid URL escape \"{escape}\""
         )));
     }
-    // Litestream keeps spaces as the escapes that a URL must have for them.
+    let (before, fragment) = rest
+        .split_once('#')
+        .map_or((rest, None), |(b, f)| (b, Some(f)));
+    let path = before.split_once('?').map_or(before, |(path, _)| path);
+    if path.is_empty() {
+        return Err(Error::invalid("file replica path required"));
+    }
+    let mut all = format!("/{}", as_encoded(path, b""));
+    if let Some(fragment) = fragment.filter(|f| !f.is_empty()) {
+        all = format!("{all}#{}", as_encoded(fragment, b"?!()*"));
+    }
     Ok(ReplicaUrl::File {
-        path: clean_path(&format!("/{}", path.replace(' ', "%20"))).into(),
+        path: clean_path(&all).into(),
     })
+}
+
+/// The text as it is if it is properly encoded, else encoded anew: so Litestream names the folders of file replicas.
+/// `more` is what needs no encoding here besides what needs none in a path.
+fn as_encoded(text: &str, more: &[u8]) -> String {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&b) || more.contains(&b);
+    if text.bytes().all(|b| plain(b) || b"!'()*[]%".contains(&b)) {
+        return text.to_owned();
+    }
+    let mut encoded = String::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16)).unwrap_or(0) as u8;
+        let byte = if byte == b'%' {
+            digit(bytes.next()) << 4 | digit(bytes.next())
+        } else {
+            byte
+        };
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string can't fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
 }
 
 /// The first percent sign that two hex digits don't follow, with what follows instead.
@@ -167,9 +194,21 @@ mod tests {
             ("file:///a?x=1", "/a"),
             ("file:///a#frag?x", "/a#frag?x"),
             ("file:///a?q#frag", "/a#frag"),
+            ("file:///a#", "/a"),
             ("file:///a b", "/a%20b"),
             ("file:///a%20b", "/a%20b"),
-            ("file:///ä", "/ä"),
+            ("file:///ä", "/%C3%A4"),
+            ("file:///a%2Fb", "/a%2Fb"),
+            ("file:///a%2Fb c", "/a/b%20c"),
+            ("file:///a%41 b", "/aA%20b"),
+            ("file:///x#frag y", "/x#frag%20y"),
+            ("file:///x#fr%41g?z=1", "/x#fr%41g?z=1"),
+            ("file:///x!(*)'[]", "/x!(*)'[]"),
+            (
+                "file:///x;y=!(*)'\"|^[]{}",
+                "/x;y=%21%28%2A%29%27%22%7C%5E%5B%5D%7B%7D",
+            ),
+            ("file:///<>`~-_.$&+,:@", "/%3C%3E%60~-_.$&+,:@"),
         ] {
             assert_eq!(
                 ReplicaUrl::parse(url).unwrap(),

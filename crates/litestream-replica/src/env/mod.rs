@@ -216,6 +216,8 @@ pub trait Watcher: Send {
     /// Waits until the watched file was written, or [`Wake::wake`] was called, or `timeout` passed
     /// (`None`: no limit). Several changes since the last call count as one. `true` if something happened.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
+    /// Waits for [`Wake::wake`] or `timeout` only. Changes are not lost: the next [`Watcher::wait`] tells of them.
+    fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()>;
     /// Watches `path` from now on (replacing the one watched before). An error if it does not exist.
     fn set_path(&mut self, path: &Path) -> io::Result<()>;
     /// A handle that ends a [`Watcher::wait`] from another thread.

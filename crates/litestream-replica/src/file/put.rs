@@ -144,11 +144,10 @@ impl Inner {
             // Only root may give files away; a file of our own is better than none.
             let _ = disk.set_owner(path, like.uid, like.gid);
         }
-        if is.mode & MODE_MASK != like.mode & MODE_MASK {
-            disk.set_mode(path, like.mode & MODE_MASK)
-        } else {
-            Ok(())
+        if is.mode & MODE_MASK == like.mode & MODE_MASK {
+            return Ok(());
         }
+        disk.set_mode(path, like.mode & MODE_MASK)
     }
 
     /// Makes the folder of a level exist, durably, and clears away what died in it, once per process.

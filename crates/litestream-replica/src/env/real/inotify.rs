@@ -101,6 +101,17 @@ impl Watcher for Inotify {
         }
     }
 
+    fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+        let mut fds = [PollFd::new(&self.bell.0, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.take_bell();
+        Ok(())
+    }
+
     fn set_path(&mut self, path: &Path) -> io::Result<()> {
         // Unlinking an open file shows as ATTRIB only (its link count), hence that flag.
         let mask = WatchFlags::MODIFY

@@ -80,6 +80,20 @@ impl Watcher for Polling {
         }
     }
 
+    fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let mut rung = self.bell.rung.lock();
+        if !std::mem::take(&mut *rung) {
+            match timeout {
+                Some(timeout) => {
+                    let _ = self.bell.changed.wait_for(&mut rung, timeout);
+                }
+                None => self.bell.changed.wait(&mut rung),
+            }
+            *rung = false;
+        }
+        Ok(())
+    }
+
     fn set_path(&mut self, path: &Path) -> io::Result<()> {
         let seen = look(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         self.watched = Some((path.to_path_buf(), Some(seen)));
