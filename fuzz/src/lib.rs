@@ -1,0 +1,29 @@
+//! Properties that hold for *any* input, one function per fuzz target.
+//!
+//! Each takes bytes and panics if the property is broken. The same functions run under `cargo test` (over the
+//! corpus and deterministic mutations of it, `tests/replay.rs`) and under cargo-fuzz (`fuzz_targets/`).
+// A broken property must panic; that is what these functions are for.
+#![allow(clippy::unwrap_used)]
+
+mod decode;
+mod index;
+mod merge;
+mod mutate;
+mod script;
+
+pub use decode::ltx_decode;
+pub use index::ltx_index;
+pub use merge::ltx_merge;
+pub use mutate::Mutator;
+pub use script::ltx_roundtrip;
+
+/// A target: its name, which is also its folder in `corpus/`, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [
+    ("ltx_decode", ltx_decode),
+    ("ltx_index", ltx_index),
+    ("ltx_merge", ltx_merge),
+    ("ltx_roundtrip", ltx_roundtrip),
+];

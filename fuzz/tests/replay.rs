@@ -1,0 +1,99 @@
+//! Replays the corpus of each target, and mutations of it, as plain tests.
+// The corpus is read from disk, and helpers of tests are not test functions.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)]
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use litestream_fuzz::{Mutator, TARGETS};
+
+/// Mutants per seed file; `FUZZ_MUTANTS` sets another number.
+const MUTANTS: u64 = 1000;
+
+fn replay(name: &str) {
+    let (_, target) = TARGETS
+        .into_iter()
+        .find(|(target, _)| *target == name)
+        .unwrap();
+    let mutants = std::env::var("FUZZ_MUTANTS").map_or(MUTANTS, |text| text.parse().unwrap());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(name);
+    let mut seeds: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    seeds.sort();
+    assert!(seeds.len() >= 4, "no corpus in {}", folder.display());
+    for path in seeds {
+        let seed = fs::read(&path).unwrap();
+        target(&seed);
+        // Large seeds get fewer mutants, so that all take their turn.
+        for number in 0..mutants.div_ceil(1 + seed.len() as u64 / 4000) {
+            let mutant = Mutator::new(number).mutate(&seed);
+            let held = catch_unwind(AssertUnwindSafe(|| target(&mutant))).is_ok();
+            assert!(
+                held,
+                "{name}: {} with mutation {number} breaks the property",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn ltx_decode() {
+    replay("ltx_decode");
+}
+
+#[test]
+fn ltx_index() {
+    replay("ltx_index");
+}
+
+#[test]
+fn ltx_merge() {
+    replay("ltx_merge");
+}
+
+#[test]
+fn ltx_roundtrip() {
+    replay("ltx_roundtrip");
+}
+
+#[test]
+fn the_whole_files_among_the_seeds_are_accepted() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/ltx_decode");
+    let mut accepted = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let whole = name.starts_with(|c: char| c.is_ascii_digit());
+        let file = fs::read(&path).unwrap();
+        let result = ltx::Decoder::new(&file[..]).and_then(ltx::Decoder::finish);
+        assert_eq!(result.is_ok(), whole, "{name}: {result:?}");
+        accepted += u32::from(whole);
+    }
+    assert_eq!(
+        accepted, 11,
+        "golden files and their conversions to the older encoding"
+    );
+}
+
+#[test]
+fn every_corpus_folder_has_a_target_and_a_fuzz_target() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<String> = fs::read_dir(root.join("corpus"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    folders.sort();
+    assert_eq!(folders, TARGETS.map(|(name, _)| name));
+    let manifest = fs::read_to_string(root.join("fuzz_targets/Cargo.toml")).unwrap();
+    for (name, _) in TARGETS {
+        let source = fs::read_to_string(root.join(format!("fuzz_targets/{name}.rs"))).unwrap();
+        assert!(source.contains(&format!("litestream_fuzz::{name}(")));
+        assert!(manifest.contains(&format!("name = \"{name}\"")));
+    }
+}
