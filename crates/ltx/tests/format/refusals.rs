@@ -308,6 +308,12 @@ fn an_index_that_disagrees_is_refused_even_if_it_is_hashed() {
     ] {
         assert!(decode(&with_index(bad, bad.len() as u64)).is_err());
     }
+    for at in 0..good.len() - 1 {
+        let mut same_length = good.to_vec();
+        same_length[at] ^= 1;
+        let error = decode(&with_index(&same_length, good.len() as u64)).unwrap_err();
+        assert!(matches!(error, Error::Index(_)), "{error}");
+    }
     for claimed in [0, good.len() as u64 - 1, good.len() as u64 + 1, u64::MAX] {
         let error = decode(&with_index(good, claimed)).unwrap_err();
         assert!(matches!(error, Error::Index(_)), "{error}");
