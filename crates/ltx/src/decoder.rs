@@ -120,7 +120,7 @@ impl<R: Read> Decoder<R> {
         Ok(None)
     }
 
-    /// The size of the next frame, which no request for more bytes than a frame can have was needed to learn.
+    /// The size of the next frame. Refuses an impossible one before asking the source for that many bytes.
     fn frame_size(&mut self, page: PageNo, encoding: FrameEncoding) -> Result<usize> {
         let page_size = self.header.page_size;
         if encoding == FrameEncoding::Block {
