@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::RestoreError;
 
 /// How long a storage may give nothing before a restore gives up.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Opens planned files for reading by a blocking thread.
 pub(super) trait Fetch: Send + Sync {

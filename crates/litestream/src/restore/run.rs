@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use litestream_replica::SharedReplica;
 use litestream_replica::env::{Env, Task};
@@ -27,7 +28,9 @@ use super::temp::Temp;
 use super::worker::Job;
 
 /// How often a restore is planned anew because a file of the plan had gone.
-const PLANS_MAX: usize = 10;
+const PLANS_MAX: usize = 8;
+/// The first wait before that; it doubles.
+const PLAN_WAIT: Duration = Duration::from_millis(20);
 /// Upper bound of threads, and so of reads at once.
 const THREADS_MAX: usize = 16;
 /// Encoded bytes in memory, over all threads.
@@ -96,7 +99,7 @@ pub type Progress<'a> = &'a (dyn Fn(Event) + Send + Sync);
 /// Restores a database.
 pub async fn run(request: &Request, replica: SharedReplica, env: &Env, progress: Progress<'_>) -> Result<Outcome, RestoreError> {
     let destination = Destination::check(&*env.disk, &request.output, request.force)?;
-    let mut backoff = Backoff::new(std::time::Duration::from_millis(50));
+    let mut backoff = Backoff::with_max(PLAN_WAIT, PLAN_WAIT * 50);
     let mut attempt = 1;
     loop {
         let plan = plan(request.target, &replica).await?;
