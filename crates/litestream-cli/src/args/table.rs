@@ -1,0 +1,330 @@
+//! The table: every command of `litestream` with every flag it takes.
+//!
+//! Promise: nothing outside this file names a flag that is not here.
+
+use super::{Command, Flag, Kind, closest};
+
+/// What is said of flags and forms that need a configuration file.
+pub const NO_CONFIG: &str = "configuration files are not supported in this version; \
+     give the database and the replica URL on the command line instead";
+
+const NO_FOLLOW: &str = "follow mode is not available in this version; \
+     run litestream restore -force -o PATH URL as often as the copy is to be renewed";
+
+pub(crate) const fn flag(
+    name: &'static str,
+    kind: Kind,
+    value_name: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        name,
+        kind,
+        default: "",
+        value_name,
+        help,
+        unavailable: None,
+    }
+}
+
+pub(crate) const fn with_default(default: &'static str, flag: Flag) -> Flag {
+    Flag { default, ..flag }
+}
+
+const fn unavailable(name: &'static str, kind: Kind, why: &'static str) -> Flag {
+    Flag {
+        name,
+        kind,
+        default: "",
+        value_name: "",
+        help: "",
+        unavailable: Some(why),
+    }
+}
+
+const CONFIG: Flag = unavailable("config", Kind::Text, NO_CONFIG);
+const NO_EXPAND_ENV: Flag = unavailable("no-expand-env", Kind::Bool, NO_CONFIG);
+
+/// Commands in alphabetical order.
+pub const COMMANDS: &[Command] = &[LTX, REPLICATE, RESTORE, VERSION];
+
+/// Commands of Litestream that this version does not have, and what to do instead.
+pub const UNAVAILABLE_COMMANDS: &[(&str, &str)] = &[
+    (
+        "databases",
+        "it lists the databases of a configuration file, and those are not supported yet",
+    ),
+    ("info", NO_SOCKET),
+    ("list", NO_SOCKET),
+    ("register", NO_SOCKET),
+    (
+        "reset",
+        "stop litestream and delete the folder ltx inside .NAME-litestream beside the database; \
+         the next sync then starts with a snapshot",
+    ),
+    ("start", NO_SOCKET),
+    (
+        "status",
+        "it reads a configuration file, and those are not supported yet; see litestream ltx REPLICA_URL",
+    ),
+    ("stop", NO_SOCKET),
+    ("sync", NO_SOCKET),
+    ("unregister", NO_SOCKET),
+];
+
+const NO_SOCKET: &str = "there is no control socket yet; use litestream replicate DB_PATH REPLICA_URL, \
+     which ends with a final sync on SIGTERM";
+
+/// The command called `name`, also under its old name.
+pub fn command(name: &str) -> Option<&'static Command> {
+    let name = if name == "wal" { "ltx" } else { name };
+    COMMANDS.iter().find(|c| c.name == name)
+}
+
+/// A command that may have been meant by `name`.
+pub fn suggest(name: &str) -> Option<&'static str> {
+    closest(name, COMMANDS.iter().map(|c| c.name))
+}
+
+const LTX: Command = Command {
+    name: "ltx",
+    summary: "list available LTX files for a database",
+    intro: "The ltx command lists all LTX files available for a database.",
+    usage: &["ltx [arguments] REPLICA_URL"],
+    flags: &[
+        CONFIG,
+        NO_EXPAND_ENV,
+        with_default(
+            "0",
+            flag(
+                "level",
+                Kind::Level,
+                "LEVEL",
+                "Compaction level to list (0-9 or \"all\"; snapshots are level 9).",
+            ),
+        ),
+        flag(
+            "json",
+            Kind::Bool,
+            "",
+            "Output raw JSON instead of human-readable text.",
+        ),
+    ],
+    outro: "Examples:
+
+\t# List the files that came from the WAL.
+\t$ litestream ltx file:///backup/app
+
+\t# List LTX files across all compaction levels.
+\t$ litestream ltx -level all file:///backup/app",
+};
+
+const REPLICATE: Command = Command {
+    name: "replicate",
+    summary: "runs a server to replicate databases",
+    intro: "The replicate command starts a server to monitor & replicate a database.
+Logs go to stdout.",
+    usage: &["replicate [arguments] DB_PATH REPLICA_URL"],
+    flags: &[
+        CONFIG,
+        flag(
+            "exec",
+            Kind::Text,
+            "CMD",
+            "Executes a subcommand, once everything committed before has been
+replicated. Litestream will exit when the child process exits, after
+a final sync, and with the child's exit code.",
+        ),
+        flag(
+            "once",
+            Kind::Bool,
+            "",
+            "Replicate once and exit. This performs a single sync, then exits.
+Cannot be used with -exec.",
+        ),
+        flag(
+            "force-snapshot",
+            Kind::Bool,
+            "",
+            "Force a snapshot to be taken. Requires -once.
+This is useful for creating a complete backup before maintenance
+or when migrating databases between hosts.",
+        ),
+        flag(
+            "enforce-retention",
+            Kind::Bool,
+            "",
+            "Enforce retention of old snapshots. Requires -once.
+This removes snapshots that are older than 24 hours.",
+        ),
+        flag(
+            "log-level",
+            Kind::Text,
+            "LEVEL",
+            "Sets the log level. Overrides LOG_LEVEL in the environment.
+Valid values: trace, debug, info, warn, error",
+        ),
+        NO_EXPAND_ENV,
+        flag(
+            "restore-if-db-not-exists",
+            Kind::Bool,
+            "",
+            "Restores the database from the replica if it doesn't exist.
+On first start with no backup, proceeds normally.",
+        ),
+    ],
+    outro: "SIGINT, SIGTERM and SIGHUP end litestream after a final sync; a second
+signal ends it at once. The exit code is 0 only if everything committed
+was replicated.",
+};
+
+const RESTORE: Command = Command {
+    name: "restore",
+    summary: "recovers database backup from a replica",
+    intro: "The restore command recovers a database from a replica.",
+    usage: &["restore [arguments] -o PATH REPLICA_URL"],
+    flags: &[
+        CONFIG,
+        NO_EXPAND_ENV,
+        flag(
+            "txid",
+            Kind::Txid,
+            "TXID",
+            "Restore up to a specific hex-encoded transaction ID (inclusive).
+Defaults to use the highest available transaction.",
+        ),
+        flag(
+            "timestamp",
+            Kind::Text,
+            "TIMESTAMP",
+            "Restore to a specific point-in-time, such as 2030-01-31T12:00:00Z.
+Defaults to use the latest available backup.",
+        ),
+        flag(
+            "o",
+            Kind::Text,
+            "PATH",
+            "Output path of the restored database.",
+        ),
+        flag(
+            "if-db-not-exists",
+            Kind::Bool,
+            "",
+            "Returns exit code of 0 if the database already exists.",
+        ),
+        flag(
+            "if-replica-exists",
+            Kind::Bool,
+            "",
+            "Returns exit code of 0 if no backups found.",
+        ),
+        flag(
+            "dry-run",
+            Kind::Bool,
+            "",
+            "Print the restore plan and exit without writing a database.",
+        ),
+        flag(
+            "force",
+            Kind::Bool,
+            "",
+            "Replace an existing output database and its SQLite sidecar files,
+once the restored one is complete.",
+        ),
+        flag("json", Kind::Bool, "", "Output raw JSON summary."),
+        unavailable("f", Kind::Bool, NO_FOLLOW),
+        unavailable("follow-interval", Kind::Duration, NO_FOLLOW),
+        with_default(
+            "8",
+            flag(
+                "parallelism",
+                Kind::Int,
+                "NUM",
+                "Determines the number of files downloaded in parallel.",
+            ),
+        ),
+        with_default(
+            "none",
+            flag(
+                "integrity-check",
+                Kind::Text,
+                "MODE",
+                "Run a post-restore integrity check on the database.
+MODE is one of: none, quick, full.",
+            ),
+        ),
+        with_default(
+            "auto",
+            flag(
+                "progress",
+                Kind::Text,
+                "MODE",
+                "Show progress on stderr. MODE is one of: auto (a bar if stderr is a
+terminal), none, bar, json (one object per line).",
+            ),
+        ),
+    ],
+    outro: "Examples:
+
+\t# Restore the latest state.
+\t$ litestream restore -o /tmp/db file:///backup/app
+
+\t# Restore the state before a given point in time.
+\t$ litestream restore -timestamp 2030-01-01T00:00:00Z -o /tmp/db file:///backup/app
+
+\t# Preview the restore plan without writing a database.
+\t$ litestream restore -dry-run -o /tmp/db file:///backup/app",
+};
+
+const VERSION: Command = Command {
+    name: "version",
+    summary: "prints the binary version",
+    intro: "Prints the version.",
+    usage: &["version [arguments]"],
+    flags: &[flag(
+        "verbose",
+        Kind::Bool,
+        "",
+        "Print detailed build metadata (SQLite, Rust, OS/arch).",
+    )],
+    outro: "",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::super::Value;
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_its_defaults_are_valid() {
+        assert!(COMMANDS.is_sorted_by_key(|c| c.name));
+        for command in COMMANDS {
+            for (i, flag) in command.flags.iter().enumerate() {
+                assert!(
+                    !command.flags[..i].iter().any(|f| f.name == flag.name),
+                    "-{} twice",
+                    flag.name
+                );
+                if !flag.default.is_empty() {
+                    assert!(
+                        Value::parse(flag.kind, flag.default.as_ref()).is_ok(),
+                        "-{}",
+                        flag.name
+                    );
+                }
+            }
+            assert!(
+                !UNAVAILABLE_COMMANDS
+                    .iter()
+                    .any(|(name, _)| *name == command.name)
+            );
+        }
+    }
+
+    #[test]
+    fn wal_is_an_old_name_of_ltx() {
+        assert_eq!(command("wal").map(|c| c.name), Some("ltx"));
+        assert!(command("LTX").is_none());
+        assert_eq!(suggest("restor"), Some("restore"));
+    }
+}

@@ -1,0 +1,18 @@
+//! One file per command.
+
+pub mod help;
+pub mod ltx;
+pub mod replicate;
+pub mod restore;
+pub mod version;
+
+use crate::failure::{Failure, Result};
+
+/// The runtime of a command. A failure means that the system is out of threads or file descriptors.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(format!("cannot start the async runtime: {e}")))
+}

@@ -1,0 +1,308 @@
+//! `litestream restore`: a database from a replica.
+
+mod plan;
+mod progress;
+
+use std::ffi::OsStr;
+use std::io;
+use std::time::Duration;
+
+use litestream::restore::{IntegrityCheck, Outcome, Request, RestoreError, Target, run as restore};
+use litestream_replica::env::{Env, Kind, UnixMillis};
+use litestream_replica::{Level, SharedReplica, url};
+use serde::Serialize;
+use tracing::info;
+
+use super::runtime;
+use crate::args::{Parsed, table};
+use crate::failure::{Failure, Result};
+use crate::signals::Signals;
+use crate::{dispatch, log, out, place, time};
+use progress::{Display, Mode};
+
+/// What was asked for, checked.
+struct Job {
+    url: String,
+    request: Request,
+    check_word: String,
+    dry_run: bool,
+    json: bool,
+    if_replica_exists: bool,
+    progress: Mode,
+    env: Env,
+}
+
+/// What `-json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    db_path: &'a str,
+    replica: &'a str,
+    txid: String,
+    duration_ms: u64,
+    integrity_check: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<&'a str>,
+}
+
+/// Restores, or says what would be restored.
+pub fn run(parsed: &Parsed, env: &Env) -> Result {
+    let job = job(parsed, env)?;
+    log::init(log::Target::Stderr, &log::level_word(""), env);
+    if parsed.bool("if-db-not-exists") && exists(&job)? {
+        return job.skip("database already exists, skipping");
+    }
+    let replica = url::open(&job.url, env, None).map_err(Failure::new)?;
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        let mut signals = Signals::new().map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
+        tokio::select! {
+            result = job.perform(&replica) => result,
+            signal = signals.next() => {
+                let text = format!("restore interrupted by signal: {}; {}", signal.name(), job.unchanged());
+                Err(Failure::new(text).code(signal.exit_code()))
+            }
+        }
+    });
+    // A read that hangs in the storage must not keep the process alive.
+    runtime.shutdown_background();
+    result
+}
+
+fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
+    let arg = match parsed.positionals.as_slice() {
+        [arg] if !arg.is_empty() => arg,
+        [_, _, ..] => return Err(Failure::new("too many arguments")),
+        _ => {
+            return Err(Failure::with_try(
+                "database path or replica URL required",
+                "litestream restore -o /path/to/db file:///path/to/backup",
+            ));
+        }
+    };
+    let is_replica = place::is_replica(arg);
+    if parsed.is_given("f") || parsed.is_given("follow-interval") {
+        dispatch::check_available(parsed)?;
+    }
+    let check_word = parsed.utf8("integrity-check");
+    let integrity_check = match check_word.as_str() {
+        "none" => IntegrityCheck::None,
+        "quick" => IntegrityCheck::Quick,
+        "full" => IntegrityCheck::Full,
+        other => {
+            return Err(Failure::new(format!(
+                "invalid -integrity-check value: {other}"
+            )));
+        }
+    };
+    let parallelism = usize::try_from(parsed.int("parallelism"))
+        .ok()
+        .filter(|&n| n > 0);
+    let parallelism = parallelism.ok_or_else(|| {
+        Failure::new(format!(
+            "invalid -parallelism value: {}, must be at least 1",
+            parsed.int("parallelism")
+        ))
+    })?;
+    let progress = Mode::parse(&parsed.utf8("progress"))?;
+    let target = target(parsed)?;
+    if !is_replica {
+        if !parsed.is_given("config") {
+            return Err(no_config(arg));
+        }
+        dispatch::check_available(parsed)?;
+    }
+    if parsed.is_given("config") {
+        return Err(Failure::new(
+            "cannot specify a replica URL and the -config flag",
+        ));
+    }
+    dispatch::check_available(parsed)?;
+    let url = place::utf8(arg)?.to_owned();
+    let output = parsed.text("o");
+    if output.is_empty() {
+        return Err(Failure::with_try(
+            "-o is required when restoring from a replica URL",
+            format!("litestream restore -o /path/to/db {url}"),
+        ));
+    }
+    Ok(Job {
+        url,
+        request: Request {
+            output: output.into(),
+            target,
+            parallelism,
+            force: parsed.bool("force"),
+            integrity_check,
+            vfs: None,
+        },
+        check_word,
+        dry_run: parsed.bool("dry-run"),
+        json: parsed.bool("json"),
+        if_replica_exists: parsed.bool("if-replica-exists"),
+        progress,
+        env: env.clone(),
+    })
+}
+
+fn no_config(database: &OsStr) -> Failure {
+    Failure::with_try(
+        format!(
+            "cannot look up the replica of {}: {}",
+            database.display(),
+            table::NO_CONFIG
+        ),
+        format!(
+            "litestream restore -o {} file:///path/to/backup",
+            database.display()
+        ),
+    )
+}
+
+fn target(parsed: &Parsed) -> Result<Target> {
+    let timestamp = parsed.utf8("timestamp");
+    let time: Option<UnixMillis> = time::parse(&timestamp);
+    match (parsed.txid("txid"), time) {
+        (_, None) if !timestamp.is_empty() => Err(Failure::new(
+            "invalid -timestamp, must specify in ISO 8601 format (e.g. 2000-01-01T00:00:00Z)",
+        )),
+        (Some(_), Some(_)) => Err(Failure::new("cannot specify index & timestamp to restore")),
+        (Some(txid), None) => Ok(Target::Txid(txid)),
+        (None, Some(time)) => Ok(Target::Timestamp(time)),
+        (None, None) => Ok(Target::Latest),
+    }
+}
+
+/// Whether there is a file at the output. Anything else that may be there is no database, and restoring says so.
+fn exists(job: &Job) -> Result<bool> {
+    match job.env.disk.metadata(&job.request.output) {
+        Ok(metadata) => Ok(metadata.kind == Kind::File),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Failure::new(format!(
+            "cannot access output path: {}: {e}",
+            job.request.output.display()
+        ))),
+    }
+}
+
+impl Job {
+    fn output(&self) -> std::borrow::Cow<'_, str> {
+        self.request.output.to_string_lossy()
+    }
+
+    /// What a failed or interrupted restore leaves.
+    fn unchanged(&self) -> String {
+        let state = if self.env.disk.metadata(&self.request.output).is_ok() {
+            "is unchanged"
+        } else {
+            "was not created"
+        };
+        format!("{} {state}", self.output())
+    }
+
+    fn skip(&self, reason: &str) -> Result {
+        info!("{reason}");
+        self.document(
+            &place::scheme(&self.url),
+            String::new(),
+            Duration::ZERO,
+            Some(reason),
+        )
+    }
+
+    fn document(
+        &self,
+        replica: &str,
+        txid: String,
+        duration: Duration,
+        skipped: Option<&str>,
+    ) -> Result {
+        if !self.json {
+            return Ok(());
+        }
+        out::print(&out::json(&Document {
+            db_path: &self.output(),
+            replica,
+            txid,
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            integrity_check: &self.check_word,
+            skipped,
+        })?)
+    }
+
+    async fn perform(&self, replica: &SharedReplica) -> Result {
+        if self.dry_run {
+            return match plan::make(self.request.target, replica).await {
+                Ok(plan) => self.print_plan(&plan, replica),
+                Err(error) => self.failed(error, replica).await,
+            };
+        }
+        let start = self.env.clock.monotonic();
+        let display = Display::new(self.progress, self.env.clock.clone());
+        let result = restore(&self.request, replica.clone(), &self.env, &|event| {
+            display.show(event)
+        })
+        .await;
+        display.finish();
+        let outcome: Outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => return self.failed(error, replica).await,
+        };
+        if self.request.integrity_check != IntegrityCheck::None {
+            info!("post-restore integrity check passed");
+        }
+        let elapsed = self.env.clock.monotonic().since(start);
+        self.document(replica.kind(), outcome.txid.to_string(), elapsed, None)
+    }
+
+    fn print_plan(&self, plan: &litestream::restore::Plan, replica: &SharedReplica) -> Result {
+        let target = self.output();
+        let shown = plan::Shown {
+            source: &self.url,
+            target_path: &target,
+            replica: replica.kind(),
+            plan,
+        };
+        out::print(&if self.json {
+            shown.json()?
+        } else {
+            shown.text()
+        })
+    }
+
+    /// Tells "nothing to restore" from all other failures.
+    async fn failed(&self, error: RestoreError, replica: &SharedReplica) -> Result {
+        if !error.is_no_backup() {
+            let text = error.to_string();
+            let text = if self.dry_run {
+                text.trim_start_matches("cannot calc restore plan: ")
+            } else {
+                &text
+            };
+            return Err(Failure::new(text));
+        }
+        let empty = is_empty(replica).await?;
+        // A replica with files of which none make up its latest state is damaged, not absent.
+        if self.if_replica_exists && (empty || self.request.target != Target::Latest) {
+            return self.skip("no matching backups found");
+        }
+        Err(Failure::new(match (self.request.target, empty) {
+            (Target::Timestamp(_), true) => "no backups found".to_owned(),
+            (Target::Timestamp(_), false) => "timestamp does not exist".to_owned(),
+            _ => error.to_string(),
+        }))
+    }
+}
+
+async fn is_empty(replica: &SharedReplica) -> Result<bool> {
+    for level in Level::all() {
+        if !replica
+            .list(level, None, false)
+            .await
+            .map_err(Failure::new)?
+            .is_empty()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

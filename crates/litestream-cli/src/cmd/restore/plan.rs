@@ -1,0 +1,107 @@
+//! `restore -dry-run`: the plan as text and as JSON.
+
+use litestream::restore::{Plan, RestoreError, Target, plan};
+use litestream_replica::{FileInfo, SharedReplica};
+use serde::Serialize;
+
+use crate::failure::Result;
+use crate::{out, time};
+
+/// Picks the files, as a restore would.
+pub async fn make(
+    target: Target,
+    replica: &SharedReplica,
+) -> std::result::Result<Plan, RestoreError> {
+    plan(target, replica).await
+}
+
+/// A plan with what it is for.
+pub struct Shown<'a> {
+    pub source: &'a str,
+    pub target_path: &'a str,
+    pub replica: &'a str,
+    pub plan: &'a Plan,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    source: &'a str,
+    target_path: &'a str,
+    replica: &'a str,
+    min_txid: String,
+    max_txid: String,
+    files: Vec<File>,
+}
+
+#[derive(Serialize)]
+struct File {
+    level: u8,
+    name: String,
+    min_txid: String,
+    max_txid: String,
+    size: u64,
+    timestamp: String,
+}
+
+impl From<&FileInfo> for File {
+    fn from(file: &FileInfo) -> File {
+        File {
+            level: file.level.get(),
+            name: file.name.to_string(),
+            min_txid: file.name.min.to_string(),
+            max_txid: file.name.max.to_string(),
+            size: file.size,
+            timestamp: time::utc_seconds(file.created),
+        }
+    }
+}
+
+impl Shown<'_> {
+    /// The text for people.
+    pub fn text(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .plan
+            .files
+            .iter()
+            .map(File::from)
+            .map(File::cells)
+            .collect();
+        format!(
+            "Restore plan:\n  source: {}\n  target: {}\n  replica: {}\n  txid range: {} - {}\n\nFiles to fetch:\n{}",
+            self.source,
+            self.target_path,
+            self.replica,
+            self.plan.min(),
+            self.plan.max(),
+            out::table(
+                &["level", "file", "min_txid", "max_txid", "size", "timestamp"],
+                &rows
+            )
+        )
+    }
+
+    /// The document for programs.
+    pub fn json(&self) -> Result<String> {
+        out::json(&Document {
+            source: self.source,
+            target_path: self.target_path,
+            replica: self.replica,
+            min_txid: self.plan.min().to_string(),
+            max_txid: self.plan.max().to_string(),
+            files: self.plan.files.iter().map(File::from).collect(),
+        })
+    }
+}
+
+impl File {
+    fn cells(self) -> Vec<String> {
+        vec![
+            self.level.to_string(),
+            self.name,
+            self.min_txid,
+            self.max_txid,
+            self.size.to_string(),
+            self.timestamp,
+        ]
+    }
+}

@@ -1,0 +1,95 @@
+//! From the command line to a command, and from its end to an exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use litestream_replica::env::{Env, real};
+
+use crate::args::{self, Command, Parsed, table};
+use crate::cmd;
+use crate::failure::{Failure, Result};
+use crate::out;
+
+/// Runs `litestream` with the arguments after its name.
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let Err(failure) = run(&args, &real::env()) else {
+        return ExitCode::SUCCESS;
+    };
+    report(&failure);
+    ExitCode::from(failure.code)
+}
+
+fn report(failure: &Failure) {
+    if !failure.message.is_empty() {
+        out::complain(&format!("Error: {}", failure.message));
+    }
+    if let Some(attempt) = &failure.attempt {
+        out::complain(&format!("Try: {attempt}"));
+    }
+}
+
+fn run(args: &[OsString], env: &Env) -> Result {
+    let Some((name, rest)) = args.split_first() else {
+        out::print(&cmd::help::text())?;
+        return Err(Failure::silent());
+    };
+    let name = name.to_string_lossy();
+    let is_help = |arg: &OsString| arg == "-h" || arg == "-help" || arg == "--help";
+    if name == "help" || name.starts_with('-') {
+        out::print(&cmd::help::text())?;
+        return if name == "help" || args.iter().any(is_help) {
+            Ok(())
+        } else {
+            Err(Failure::silent())
+        };
+    }
+    if let Some(command) = table::command(&name) {
+        return run_command(&name, command, rest, env);
+    }
+    if let Some((_, instead)) = table::UNAVAILABLE_COMMANDS.iter().find(|(n, _)| *n == name) {
+        return Err(Failure::new(format!(
+            "litestream {name}: not available in this version; {instead}"
+        )));
+    }
+    let failure = Failure::new(format!("litestream {name}: unknown command"));
+    Err(match table::suggest(&name) {
+        Some(near) => Failure {
+            attempt: Some(format!("litestream {near}")),
+            ..failure
+        },
+        None => failure,
+    })
+}
+
+fn run_command(name: &str, command: &'static Command, args: &[OsString], env: &Env) -> Result {
+    if name == "wal" {
+        out::complain("Warning: 'wal' command is deprecated, please use 'ltx' instead");
+    }
+    let parsed = match args::parse(command, args) {
+        Ok(parsed) => parsed,
+        Err(args::Error::Help) => return out::print(&args::command_help("litestream", command)),
+        Err(args::Error::Bad(text, near)) => {
+            out::complain(&text);
+            out::print(&args::command_help("litestream", command))?;
+            report(&Failure::new(text));
+            if let Some(near) = near {
+                out::complain(&format!("did you mean -{near}?"));
+            }
+            return Err(Failure::silent());
+        }
+    };
+    match command.name {
+        "ltx" => cmd::ltx::run(&parsed, env),
+        "replicate" => cmd::replicate::run(&parsed, env),
+        "restore" => cmd::restore::run(&parsed, env),
+        _ => cmd::version::run(&parsed),
+    }
+}
+
+/// Refuses the flags that Litestream has and this version has not.
+pub fn check_available(parsed: &Parsed) -> Result {
+    match parsed.unavailable() {
+        Some((name, why)) => Err(Failure::new(format!("-{name}: {why}"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,16 @@
+//! The programs `litestream` and `litestream-test`: arguments, commands, logs.
+//!
+//! What is replicated and how is in the crate `litestream`; here is only what a user types and reads.
+
+pub mod args;
+pub mod cmd;
+pub mod dispatch;
+mod exec;
+mod failure;
+mod log;
+mod out;
+mod place;
+mod quote;
+mod signals;
+pub mod testtool;
+mod time;
