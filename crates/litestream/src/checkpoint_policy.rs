@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use ltx::PageSize;
 
-/// WAL content above which writers may be held up for a moment to empty it.
-const BARRIER_BYTES: u64 = 16 << 20;
+/// WAL content above which writers that commit without a pause may be held up for a moment to empty it.
+const BARRIER_FAST_BYTES: u64 = 16 << 20;
+/// The same for writers that leave pauses: a lucky moment is worth waiting for.
+const BARRIER_BYTES: u64 = 48 << 20;
 /// Commits so dense that an attempt without a barrier can't succeed, in frames per second.
 const FAST_FRAMES_PER_SECOND: f64 = 4000.0;
 /// Wait after a failed attempt, doubled with each.
 const RETRY_MIN: Duration = Duration::from_millis(50);
-/// Longest wait after failed attempts.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest wait after failed attempts while a reader keeps frames in use: more of them change nothing.
+const RETRY_PINNED_MAX: Duration = Duration::from_secs(5);
+/// Longest wait after attempts during which commits fell in: another may be luckier.
+const RETRY_MAX: Duration = Duration::from_millis(200);
 
 /// What the decision looks at.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +32,8 @@ pub struct Inputs {
     pub frames_per_second: f64,
     /// Attempts since the last complete one.
     pub failures: u32,
+    /// A reader kept frames in use at the last attempt.
+    pub pinned: bool,
     /// Time since the last attempt.
     pub since_attempt: Duration,
     /// Time since the last complete checkpoint (or start).
@@ -50,14 +56,26 @@ pub enum Plan {
 impl Inputs {
     /// Frames at which attempts begin.
     fn trigger(&self) -> u32 {
-        let by_bytes = (BARRIER_BYTES / u64::from(self.page_size.get())) as u32;
-        self.page_count_min.min(by_bytes).max(1)
+        self.page_count_min
+            .min(self.pages(BARRIER_FAST_BYTES))
+            .max(1)
     }
 
     /// Frames at which writers may be held up.
     fn barrier(&self) -> u32 {
-        let by_bytes = (BARRIER_BYTES / u64::from(self.page_size.get())) as u32;
-        (self.trigger().saturating_mul(4)).min(by_bytes).max(self.trigger())
+        let (factor, bytes) = if self.is_fast() {
+            (4, BARRIER_FAST_BYTES)
+        } else {
+            (12, BARRIER_BYTES)
+        };
+        self.trigger()
+            .saturating_mul(factor)
+            .min(self.pages(bytes))
+            .max(self.trigger())
+    }
+
+    fn pages(&self, bytes: u64) -> u32 {
+        (bytes / u64::from(self.page_size.get())) as u32
     }
 
     fn is_fast(&self) -> bool {
@@ -69,7 +87,13 @@ impl Inputs {
         if self.frames == self.backfilled {
             return Plan::No;
         }
-        let retry = RETRY_MIN.saturating_mul(1 << self.failures.min(10)).min(RETRY_MAX);
+        let retry = RETRY_MIN
+            .saturating_mul(1 << self.failures.min(10))
+            .min(if self.pinned {
+                RETRY_PINNED_MAX
+            } else {
+                RETRY_MAX
+            });
         if self.failures > 0 && self.since_attempt < retry {
             return Plan::No;
         }
@@ -87,12 +111,18 @@ impl Inputs {
     pub fn next_look(&self) -> Duration {
         const LOOK_MIN: Duration = Duration::from_millis(2);
         const LOOK_MAX: Duration = Duration::from_millis(250);
-        let goal = if self.is_fast() || self.frames >= self.trigger() { self.barrier() } else { self.trigger() };
+        let goal = if self.is_fast() || self.frames >= self.trigger() {
+            self.barrier()
+        } else {
+            self.trigger()
+        };
         let left = f64::from(goal.saturating_sub(self.frames));
         if self.frames_per_second < 1.0 {
             return LOOK_MAX;
         }
-        Duration::try_from_secs_f64(left / self.frames_per_second).unwrap_or(LOOK_MAX).clamp(LOOK_MIN, LOOK_MAX)
+        Duration::try_from_secs_f64(left / self.frames_per_second)
+            .unwrap_or(LOOK_MAX)
+            .clamp(LOOK_MIN, LOOK_MAX)
     }
 }
 
@@ -108,6 +138,7 @@ mod tests {
             page_count_min: 1000,
             frames_per_second: rate,
             failures: 0,
+            pinned: false,
             since_attempt: Duration::from_secs(100),
             since_complete: Duration::from_secs(1),
             interval: Duration::from_secs(60),
@@ -118,32 +149,68 @@ mod tests {
     fn small_wals_are_left_alone_until_the_interval() {
         assert_eq!(inputs(999, 10.0).plan(), Plan::No);
         assert_eq!(inputs(1000, 10.0).plan(), Plan::Quiet);
-        assert_eq!(Inputs { since_complete: Duration::from_secs(60), ..inputs(1, 0.0) }.plan(), Plan::Quiet);
-        assert_eq!(Inputs { since_complete: Duration::MAX, interval: Duration::ZERO, ..inputs(1, 0.0) }.plan(), Plan::No);
-        assert_eq!(Inputs { backfilled: 999, ..inputs(999, 0.0) }.plan(), Plan::No);
+        assert_eq!(
+            Inputs {
+                since_complete: Duration::from_secs(60),
+                ..inputs(1, 0.0)
+            }
+            .plan(),
+            Plan::Quiet
+        );
+        assert_eq!(
+            Inputs {
+                since_complete: Duration::MAX,
+                interval: Duration::ZERO,
+                ..inputs(1, 0.0)
+            }
+            .plan(),
+            Plan::No
+        );
+        assert_eq!(
+            Inputs {
+                backfilled: 999,
+                ..inputs(999, 0.0)
+            }
+            .plan(),
+            Plan::No
+        );
     }
 
     #[test]
     fn writers_are_held_up_only_for_a_large_wal() {
-        assert_eq!(inputs(3999, 10.0).plan(), Plan::Quiet);
-        assert_eq!(inputs(4000, 10.0).plan(), Plan::Barrier);
+        assert_eq!(inputs(11_999, 10.0).plan(), Plan::Quiet);
+        assert_eq!(inputs(12_000, 10.0).plan(), Plan::Barrier);
         assert_eq!(inputs(3000, 1e5).plan(), Plan::No);
         assert_eq!(inputs(4000, 1e5).plan(), Plan::Barrier);
     }
 
     #[test]
     fn large_pages_count_by_bytes() {
-        let big = Inputs { page_size: PageSize::new(65536).expect("valid"), ..inputs(256, 10.0) };
-        assert_eq!(big.plan(), Plan::Barrier);
-        assert_eq!(Inputs { frames: 255, ..big }.plan(), Plan::No);
+        let big = |frames, rate| Inputs {
+            page_size: PageSize::new(65536).expect("valid"),
+            ..inputs(frames, rate)
+        };
+        assert_eq!(big(255, 10.0).plan(), Plan::No);
+        assert_eq!(big(256, 10.0).plan(), Plan::Quiet);
+        assert_eq!(big(256, 1e5).plan(), Plan::Barrier);
+        assert_eq!(big(768, 10.0).plan(), Plan::Barrier);
     }
 
     #[test]
     fn failures_back_off() {
-        let failed = |n, ms| Inputs { failures: n, since_attempt: Duration::from_millis(ms), ..inputs(5000, 10.0) }.plan();
-        assert_eq!(failed(1, 99), Plan::No);
-        assert_eq!(failed(1, 100), Plan::Barrier);
-        assert_eq!(failed(30, 4999), Plan::No);
-        assert_eq!(failed(30, 5000), Plan::Barrier);
+        let failed = |n, ms, pinned| {
+            Inputs {
+                failures: n,
+                pinned,
+                since_attempt: Duration::from_millis(ms),
+                ..inputs(15_000, 10.0)
+            }
+            .plan()
+        };
+        assert_eq!(failed(1, 99, false), Plan::No);
+        assert_eq!(failed(1, 100, false), Plan::Barrier);
+        assert_eq!(failed(30, 200, false), Plan::Barrier);
+        assert_eq!(failed(30, 4999, true), Plan::No);
+        assert_eq!(failed(30, 5000, true), Plan::Barrier);
     }
 }

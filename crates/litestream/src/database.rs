@@ -6,10 +6,12 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use litestream_replica::env::{Env, Metadata};
+use litestream_replica::env::{Env, Metadata, Monotonic};
 use ltx::{FileName, Txid};
 
-use crate::capture::{Capture, Decision, FullReason, LastFile, Position, Staged, WalFile, WalView, decide};
+use crate::capture::{
+    Capture, Decision, FullReason, LastFile, Position, Staged, WalFile, WalView, decide,
+};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::sqlite::{Checkpointer, Reader, Sentinel, WalState};
@@ -18,14 +20,18 @@ use crate::wal::{Cursor, Evidence, frame_offset, frame_size, restart_evidence};
 
 /// How long the guard is tried for; others hold it only while they checkpoint.
 const GUARD_WAIT: Duration = Duration::from_secs(5);
-/// How long the barrier is tried for.
+/// How long a moment without transactions is waited for.
+const GATE_WAIT: Duration = Duration::from_millis(20);
+/// How long the WRITE lock is tried for.
 const BARRIER_WAIT: Duration = Duration::from_millis(200);
-/// Longest time that writers are held up; what is not done by then is tried again later.
-const BARRIER_HOLD: Duration = Duration::from_millis(30);
-/// With more than this many frames left to capture, holding writers up would take too long.
-const BARRIER_FRAMES_MAX: u32 = 2000;
-/// Attempts to find a moment without commits in one quiet checkpoint.
-const QUIET_TRIES: u32 = 3;
+/// Longest time that transactions are held up; what is not done by then is tried again later.
+const HOLD_MAX: Duration = Duration::from_millis(30);
+/// With more than this many frames left to capture, holding transactions up would take too long.
+const FRAMES_HELD_MAX: u32 = 2000;
+/// So few that no further pass is worth its time.
+const FEW_FRAMES: u32 = 100;
+/// Passes before transactions are held up, each leaving less than the one before.
+const PASSES_MAX: u32 = 6;
 /// Pause between tries of a lock.
 const LOCK_PAUSE: Duration = Duration::from_micros(50);
 /// How long a torn WAL-index header may last before it is taken for one that needs recovery.
@@ -40,8 +46,8 @@ pub struct CheckpointReport {
     pub complete: bool,
     /// A reader keeps older frames in use.
     pub pinned: bool,
-    /// How long writers were held up, if they were.
-    pub barrier: Option<Duration>,
+    /// How long transactions were held up, if they were.
+    pub held: Option<Duration>,
 }
 
 /// See the module.
@@ -56,6 +62,7 @@ pub struct Database {
     staging: Staging,
     identity: (u64, u64),
     position: Option<Position>,
+    cursor_saved: bool,
     /// TXID that the next file continues when there is no position.
     base: Txid,
 }
@@ -64,7 +71,11 @@ impl Database {
     /// Opens the database and takes the guard. Nothing is captured yet. The flag says whether the journal mode was changed.
     pub fn open(env: &Env, settings: &Settings) -> Result<(Database, bool)> {
         let metadata = stat(env, settings)?;
-        let (mut sentinel, switched) = Sentinel::open(&settings.path, settings.vfs.as_deref(), settings.busy_timeout)?;
+        let (mut sentinel, switched) = Sentinel::open(
+            &settings.path,
+            settings.vfs.as_deref(),
+            settings.busy_timeout,
+        )?;
         guard(env, settings, &mut sentinel)?;
         let wal = WalFile::open(env, &settings.wal_path())?;
         let staging = Staging::open(env, &settings.path, &settings.meta_path)?;
@@ -78,6 +89,7 @@ impl Database {
             staging,
             identity: metadata.id,
             position: None,
+            cursor_saved: false,
             base: Txid::ZERO,
         };
         Ok((database, switched))
@@ -104,12 +116,19 @@ impl Database {
             return Ok(Some(FullReason::ReplicaAhead));
         }
         let state = self.state()?;
-        let last = newest.map(|(name, header)| self.last_file(name, &header)).transpose()?;
+        let last = newest
+            .map(|(name, header)| self.last_file(name, &header))
+            .transpose()?;
         let view = self.view(&state, last.as_ref().and_then(|l| l.cursor.as_ref()))?;
         match decide(last.as_ref(), &view) {
             Decision::Continue(cursor) => {
                 let (name, header) = newest.ok_or(Error::NoPosition)?;
-                self.position = Some(Position { txid: name.max, commit: header.commit, page_size: header.page_size, cursor });
+                self.position = Some(Position {
+                    txid: name.max,
+                    commit: header.commit,
+                    page_size: header.page_size,
+                    cursor,
+                });
                 Ok(None)
             }
             Decision::Full(reason) => Ok(Some(reason)),
@@ -118,7 +137,10 @@ impl Database {
 
     /// Forgets the position: the next file will be full and come after `base` (and after everything staged).
     pub fn restart_from(&mut self, base: Txid) -> Result<()> {
-        self.base = self.base.max(base).max(self.position.map_or(Txid::ZERO, |p| p.txid));
+        self.base = self
+            .base
+            .max(base)
+            .max(self.position.map_or(Txid::ZERO, |p| p.txid));
         self.position = None;
         if base >= self.base {
             self.staging.clear()?;
@@ -152,7 +174,9 @@ impl Database {
         guard(&self.env, &self.settings, &mut self.sentinel)?;
         read?;
         // Frames may have been backfilled meanwhile; they are still in the WAL unless it restarted, which capture detects.
-        self.sentinel.state().ok_or_else(|| self.busy("wal-index header is torn"))
+        self.sentinel
+            .state()
+            .ok_or_else(|| self.busy("wal-index header is torn"))
     }
 
     /// Whether something is committed that is not staged.
@@ -164,30 +188,48 @@ impl Database {
         }
     }
 
-    /// Stages one more file, if anything is committed that is not staged. Call again until it gives none.
-    pub fn capture(&mut self, stop: &AtomicBool) -> Result<Option<Staged>> {
+    /// Stages everything committed by now; `each` sees every file. Commits that come meanwhile are left for the next call, or a
+    /// busy writer would keep this one for ever.
+    pub fn capture(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
         let state = self.state()?;
-        let (position, base) = (self.position, self.base);
-        let mut capture = self.capture_parts(stop);
-        let staged = match position {
-            Some(position) => capture.next(&position, &state)?,
-            None => Some(capture.full(base.next(), &state)?),
-        };
-        if let Some(staged) = &staged {
+        loop {
+            let (position, base) = (self.position, self.base);
+            let mut capture = self.capture_parts(stop);
+            let staged = match position {
+                Some(position) => capture.next(&position, &state)?,
+                None => Some(capture.full(base.next(), &state)?),
+            };
+            let Some(staged) = staged else { return Ok(()) };
             self.position = Some(staged.position);
+            self.cursor_saved = false;
+            each(staged);
         }
-        Ok(staged)
+    }
+
+    /// Notes the position's cursor beside the staged files, if it moved. Without the note the position is still found, by a
+    /// comparison that is slower and proves less.
+    pub fn save_cursor(&mut self) -> Result<()> {
+        if let Some(position) = self.position.filter(|_| !self.cursor_saved) {
+            self.staging
+                .save_cursor(position.txid, &position.cursor, &self.settings.path)?;
+            self.cursor_saved = true;
+        }
+        Ok(())
     }
 
     /// Stages a level-9 snapshot of what is staged. The caller captured everything just before.
-    pub fn snapshot(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<FileName> {
-        self.capture_all(stop, each)?;
+    pub fn snapshot(
+        &mut self,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<FileName> {
+        self.capture(stop, each)?;
         // Between the last capture and this state a commit may have come: stage that too, or the snapshot is not of its TXID.
         loop {
             let state = self.state()?;
             let position = self.position.ok_or(Error::NoPosition)?;
             if self.is_behind(&state) {
-                self.capture_all(stop, each)?;
+                self.capture(stop, each)?;
                 continue;
             }
             let (name, _) = self.capture_parts(stop).snapshot(&position, &state)?;
@@ -207,32 +249,34 @@ impl Database {
         }
     }
 
-    fn capture_all(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
-        while let Some(staged) = self.capture(stop)? {
-            each(staged);
-        }
-        Ok(())
-    }
-
-    /// Brings the WAL's content into the database file; with `barrier`, holds writers up for a moment if that is needed to finish.
-    /// `each` sees every file staged on the way.
-    pub fn checkpoint(&mut self, barrier: bool, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<CheckpointReport> {
+    /// Brings the WAL's content into the database file. `barrier`: writers may be given busy errors for a moment if
+    /// nothing gentler helps. `each` sees every file staged on the way.
+    pub fn checkpoint(
+        &mut self,
+        barrier: bool,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<CheckpointReport> {
         let mut report = CheckpointReport::default();
-        let tries = if barrier { 1 } else { QUIET_TRIES };
-        for _ in 0..tries {
+        let mut left = u32::MAX;
+        for _ in 0..PASSES_MAX {
             report.pinned = !self.pass(stop, each)?;
-            report.complete = self.all_backfilled()?;
-            if report.complete || report.pinned {
+            let state = self.state()?;
+            let before =
+                std::mem::replace(&mut left, state.frames.saturating_sub(state.backfilled));
+            // Each pass leaves what was committed during it; once that no longer shrinks, another would not help.
+            let settled = left <= FEW_FRAMES || (left <= FRAMES_HELD_MAX && left > before / 2);
+            if left == 0 || report.pinned || settled {
                 break;
             }
         }
-        if barrier && !report.complete && !report.pinned {
-            let left = { let state = self.state()?; state.frames.saturating_sub(state.backfilled) };
-            if left <= BARRIER_FRAMES_MAX {
-                report.barrier = self.barred_pass(stop, each)?;
-                report.complete = self.all_backfilled()?;
+        if left > 0 && left <= FRAMES_HELD_MAX && !report.pinned {
+            report.held = self.gated_pass(stop, each)?;
+            if report.held.is_none() && barrier {
+                report.held = self.barred_pass(stop, each)?;
             }
         }
+        report.complete = self.all_backfilled()?;
         self.assert_invariant()?;
         Ok(report)
     }
@@ -240,35 +284,71 @@ impl Database {
     /// Stage 1. The reader pins the WAL at some commit *before* everything up to it is staged, so that whatever is backfilled
     /// while the guard is open is staged. `false` if another reader keeps frames in use.
     fn pass(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<bool> {
+        // What is committed before the reader begins is within its mark: so far others let us backfill.
+        let goal = self.state()?.frames;
         self.with_reader(|db| {
-            let goal = db.state()?.frames;
-            db.capture_all(stop, each)?;
+            db.capture(stop, each)?;
             db.staging.make_durable()?;
             db.backfill(goal, None)
         })
     }
 
-    /// Stage 2: the same with the WRITE lock held, so that nothing can be committed in between. How long it was held, or
-    /// `None` if it could not be had.
-    fn barred_pass(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<Option<Duration>> {
-        if !self.bar()? {
+    /// Stage 2: what is left, with the gate shut, so that nothing can be committed in between. How long it was shut, or
+    /// `None` if it could not be: some transaction was always running.
+    fn gated_pass(
+        &mut self,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<Option<Duration>> {
+        if !self.try_for(GATE_WAIT, Sentinel::try_shut_gate)? {
+            return Ok(None);
+        }
+        let start = self.env.clock.monotonic();
+        let result = self
+            .capture(stop, each)
+            .and_then(|()| self.staging.make_durable())
+            .and_then(|()| {
+                let goal = self.state()?.frames;
+                self.backfill(goal, Some(start + HOLD_MAX))
+            });
+        let held = self.env.clock.monotonic().since(start);
+        // If the guard had to be waited for, commits went on behind the pinned gate and may have been backfilled by others.
+        let caught_up = if result.is_ok() {
+            self.capture(stop, each)
+                .and_then(|()| self.staging.make_durable())
+        } else {
+            Ok(())
+        };
+        self.sentinel.open_gate()?;
+        result?;
+        caught_up?;
+        Ok(Some(held))
+    }
+
+    /// The same with the WRITE lock held, for when readers never pause.
+    fn barred_pass(
+        &mut self,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<Option<Duration>> {
+        if !self.try_for(BARRIER_WAIT, Sentinel::try_bar)? {
             return Ok(None);
         }
         let start = self.env.clock.monotonic();
         let result = self.with_reader(|db| {
             let goal = db.state()?.frames;
-            db.capture_all(stop, each)?;
+            db.capture(stop, each)?;
             db.staging.make_durable()?;
-            db.backfill(goal, Some(start + BARRIER_HOLD))
+            db.backfill(goal, Some(start + HOLD_MAX))
         });
         self.sentinel.release_bar()?;
         let held = self.env.clock.monotonic().since(start);
         result.map(|_| Some(held))
     }
 
-    /// Opens the guard, backfills up to frame `goal`, takes the guard again. Runs under a reader. When writers are held up and
-    /// the deadline passes, they are let go first.
-    fn backfill(&mut self, goal: u32, deadline: Option<litestream_replica::env::Monotonic>) -> Result<bool> {
+    /// Opens the guard, backfills up to frame `goal`, takes the guard again. The WAL is pinned meanwhile. When transactions are
+    /// held up and the deadline passes, they are let go first.
+    fn backfill(&mut self, goal: u32, deadline: Option<Monotonic>) -> Result<bool> {
         self.open_checkpointer()?;
         self.sentinel.release_guard()?;
         let start = self.env.clock.monotonic();
@@ -280,7 +360,10 @@ impl Database {
                 Some(c) => c.passive(),
                 None => Ok(false),
             };
-            reached = self.sentinel.state().is_some_and(|s| s.backfilled >= goal || s.frames < goal);
+            reached = self
+                .sentinel
+                .state()
+                .is_some_and(|s| s.backfilled >= goal || s.frames < goal);
             let now = self.env.clock.monotonic();
             let late = deadline.is_some_and(|d| now >= d) || now.since(start) > GUARD_WAIT;
             if reached || late || ran.is_err() {
@@ -298,17 +381,22 @@ impl Database {
             guarded = self.sentinel.try_guard()?;
         }
         if !guarded {
-            // Someone else is checkpointing. Writers need not wait for that: the reader pins what matters.
+            // Someone else is checkpointing. Nobody need wait for that: the pin keeps what matters.
             self.sentinel.release_bar()?;
+            self.sentinel.pin_gate()?;
             guard(&self.env, &self.settings, &mut self.sentinel)?;
         }
         Ok(reached)
     }
 
-    fn bar(&mut self) -> Result<bool> {
+    fn try_for(
+        &mut self,
+        limit: Duration,
+        mut attempt: impl FnMut(&mut Sentinel) -> Result<bool>,
+    ) -> Result<bool> {
         let start = self.env.clock.monotonic();
-        while !self.sentinel.try_bar()? {
-            if self.env.clock.monotonic().since(start) > BARRIER_WAIT {
+        while !attempt(&mut self.sentinel)? {
+            if self.env.clock.monotonic().since(start) > limit {
                 return Ok(false);
             }
             self.env.clock.sleep(LOCK_PAUSE);
@@ -319,7 +407,11 @@ impl Database {
     fn with_reader<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
-            None => Reader::open(&self.settings.path, self.settings.vfs.as_deref(), self.settings.busy_timeout)?,
+            None => Reader::open(
+                &self.settings.path,
+                self.settings.vfs.as_deref(),
+                self.settings.busy_timeout,
+            )?,
         };
         reader.begin()?;
         let result = work(self);
@@ -333,7 +425,10 @@ impl Database {
 
     fn open_checkpointer(&mut self) -> Result<()> {
         if self.checkpointer.is_none() {
-            self.checkpointer = Some(Checkpointer::open(&self.settings.path, self.settings.vfs.as_deref())?);
+            self.checkpointer = Some(Checkpointer::open(
+                &self.settings.path,
+                self.settings.vfs.as_deref(),
+            )?);
         }
         Ok(())
     }
@@ -351,11 +446,18 @@ impl Database {
             // Another generation than the last captured one: nothing of it is staged yet.
             _ => 0,
         };
-        assert!(self.sentinel.is_guarded(), "checkpoint left {} unguarded", self.settings.path.display());
+        assert!(
+            self.sentinel.is_guarded(),
+            "checkpoint left {} unguarded",
+            self.settings.path.display()
+        );
         if state.backfilled > staged {
             return Err(Error::WalChanged {
                 path: self.settings.path.clone(),
-                what: format!("{} frames were checkpointed, only {staged} captured", state.backfilled),
+                what: format!(
+                    "{} frames were checkpointed, only {staged} captured",
+                    state.backfilled
+                ),
             });
         }
         Ok(())
@@ -369,16 +471,36 @@ impl Database {
             Some(s) if s.cursor.offset() == end => Some(s.cursor),
             _ => self.cursor_from_header(name, header)?,
         };
-        let database_unchanged = saved.is_some_and(|s| s.database == DatabaseStamp { id: now.id, len: now.len, modified: now.modified });
-        Ok(LastFile { page_size: header.page_size, cursor, database_unchanged })
+        let database_unchanged = saved.is_some_and(|s| {
+            s.database
+                == DatabaseStamp {
+                    id: now.id,
+                    len: now.len,
+                    modified: now.modified,
+                }
+        });
+        Ok(LastFile {
+            page_size: header.page_size,
+            cursor,
+            database_unchanged,
+        })
     }
 
     /// The cursor of a file that was written without noting it: the frame that it ended with must hold the content that the file has
     /// for that page.
     fn cursor_from_header(&self, name: FileName, header: &ltx::Header) -> Result<Option<Cursor>> {
-        let Some(wal) = self.wal.header()?.filter(|w| w.page_size == header.page_size) else { return Ok(None) };
+        let Some(wal) = self
+            .wal
+            .header()?
+            .filter(|w| w.page_size == header.page_size)
+        else {
+            return Ok(None);
+        };
         let salts = crate::wal::Salts(header.wal_salt1, header.wal_salt2);
-        let like = Cursor { salts, ..Cursor::start(&wal) };
+        let like = Cursor {
+            salts,
+            ..Cursor::start(&wal)
+        };
         let end = (header.wal_offset + header.wal_size) as u64;
         let start = frame_offset(0, header.page_size);
         let step = frame_size(header.page_size);
@@ -386,12 +508,18 @@ impl Database {
             return Ok(None);
         }
         let frames = ((end - start) / step) as u32;
-        let Some(frame) = self.wal.frame_header(frames - 1, &like)? else { return Ok(None) };
+        let Some(frame) = self.wal.frame_header(frames - 1, &like)? else {
+            return Ok(None);
+        };
         let mut content = vec![0; header.page_size.bytes()];
         let at = frame_offset(frames, header.page_size) - content.len() as u64;
         self.wal.read_exact(&mut content, at)?;
         let same = self.staging.page_equals(name, frame.page, &content)?;
-        Ok(same.then_some(Cursor { frames, checksum: frame.checksum, ..like }))
+        Ok(same.then_some(Cursor {
+            frames,
+            checksum: frame.checksum,
+            ..like
+        }))
     }
 
     fn view(&self, state: &WalState, cursor: Option<&Cursor>) -> Result<WalView> {
@@ -403,20 +531,34 @@ impl Database {
             stored: None,
             evidence: Evidence::None,
         };
-        let Some(cursor) = cursor.filter(|c| c.frames > 0 && c.page_size == state.page_size) else { return Ok(view) };
-        view.stored = self.wal.frame_header(cursor.frames - 1, cursor)?.map(|h| h.checksum);
+        let Some(cursor) = cursor.filter(|c| c.frames > 0 && c.page_size == state.page_size) else {
+            return Ok(view);
+        };
+        view.stored = self
+            .wal
+            .frame_header(cursor.frames - 1, cursor)?
+            .map(|h| h.checksum);
         if state.salts != cursor.salts {
             let from = frame_offset(cursor.frames - 1, cursor.page_size);
             let available = self.wal.len()?.saturating_sub(from);
             let mut tail = vec![0; available.min(EVIDENCE_BYTES) as usize];
             let read = self.wal.read_up_to(&mut tail, from)?;
-            view.evidence = restart_evidence(cursor, state.salts, state.frames, &tail[..read], available <= EVIDENCE_BYTES);
+            view.evidence = restart_evidence(
+                cursor,
+                state.salts,
+                state.frames,
+                &tail[..read],
+                available <= EVIDENCE_BYTES,
+            );
         }
         Ok(view)
     }
 
     fn busy(&self, what: &'static str) -> Error {
-        Error::Busy { path: self.settings.path.clone(), what }
+        Error::Busy {
+            path: self.settings.path.clone(),
+            what,
+        }
     }
 }
 
@@ -425,7 +567,10 @@ fn guard(env: &Env, settings: &Settings, sentinel: &mut Sentinel) -> Result<()> 
     let start = env.clock.monotonic();
     while !sentinel.try_guard()? {
         if env.clock.monotonic().since(start) > GUARD_WAIT {
-            return Err(Error::Busy { path: settings.path.clone(), what: "another connection has been checkpointing for long" });
+            return Err(Error::Busy {
+                path: settings.path.clone(),
+                what: "another connection has been checkpointing for long",
+            });
         }
         env.clock.sleep(LOCK_PAUSE);
     }
@@ -435,7 +580,9 @@ fn guard(env: &Env, settings: &Settings, sentinel: &mut Sentinel) -> Result<()> 
 fn stat(env: &Env, settings: &Settings) -> Result<Metadata> {
     match env.disk.metadata(&settings.path) {
         Ok(m) => Ok(m),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::NoDatabase(settings.path.clone())),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(Error::NoDatabase(settings.path.clone()))
+        }
         Err(e) => Err(Error::io("stat database", &settings.path)(e)),
     }
 }

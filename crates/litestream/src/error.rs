@@ -76,7 +76,9 @@ pub enum Error {
     #[error("{0}")]
     Replica(#[from] litestream_replica::Error),
     /// What is staged does not reach back to what the replica holds.
-    #[error("replica ends at {replica} but local files begin at {local}; a snapshot is needed to close the gap")]
+    #[error(
+        "replica ends at {replica} but local files begin at {local}; a snapshot is needed to close the gap"
+    )]
     Gap {
         /// End of the replica's contiguous part.
         replica: Txid,
@@ -92,7 +94,10 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+    pub(crate) fn io(
+        what: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.into();
         move |source| Error::Io { what, path, source }
     }
@@ -101,8 +106,13 @@ impl Error {
     pub fn is_disk_full(&self) -> bool {
         match self {
             Error::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
-            Error::Encode { source: ltx::Error::Io(source), .. } => source.kind() == std::io::ErrorKind::StorageFull,
-            Error::Sqlite { source, .. } => source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            Error::Encode {
+                source: ltx::Error::Io(source),
+                ..
+            } => source.kind() == std::io::ErrorKind::StorageFull,
+            Error::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
             _ => false,
         }
     }
@@ -112,7 +122,10 @@ impl Error {
         match self {
             Error::Busy { .. } => true,
             Error::Sqlite { source, .. } => {
-                matches!(source.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+                matches!(
+                    source.sqlite_error_code(),
+                    Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+                )
             }
             _ => false,
         }

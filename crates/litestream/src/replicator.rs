@@ -41,14 +41,26 @@ impl Replicator {
     pub fn start(settings: Settings, replica: SharedReplica, env: Env) -> Result<Replicator> {
         let shared = Arc::new(Shared::new());
         let (commands, receiver) = mpsc::channel();
-        let watcher = env.watch.watcher().map_err(Error::io("start watching", &settings.path))?;
-        let (waker, kick, stop) = (watcher.waker(), Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let watcher = env
+            .watch
+            .watcher()
+            .map_err(Error::io("start watching", &settings.path))?;
+        let (waker, kick, stop) = (
+            watcher.waker(),
+            Arc::new(Notify::new()),
+            Arc::new(AtomicBool::new(false)),
+        );
         let uploader = Uploader {
             env: env.clone(),
             replica: Arc::clone(&replica),
             shared: Arc::clone(&shared),
             root: settings.meta_path.join("ltx"),
-            name: settings.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: settings
+                .path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             commands: commands.clone(),
             waker: Arc::clone(&waker),
             kick: Arc::clone(&kick),
@@ -65,9 +77,22 @@ impl Replicator {
             replica_max: replica_max(Handle::current(), Arc::clone(&replica), env.clone()),
             state: State::default(),
         };
-        let thread = env.spawn.spawn("database", Box::new(move || worker.run())).map_err(Error::io("start thread", "database"))?;
+        let thread = env
+            .spawn
+            .spawn("database", Box::new(move || worker.run()))
+            .map_err(Error::io("start thread", "database"))?;
         let uploader = tokio::spawn(uploader.run());
-        Ok(Replicator { env, replica, shared, commands, waker, kick, stop, uploader, worker: Mutex::new(Some(thread)) })
+        Ok(Replicator {
+            env,
+            replica,
+            shared,
+            commands,
+            waker,
+            kick,
+            stop,
+            uploader,
+            worker: Mutex::new(Some(thread)),
+        })
     }
 
     /// Captures everything committed by now and waits until it is in the replica.
@@ -81,8 +106,14 @@ impl Replicator {
     pub async fn snapshot(&self) -> Result<FileInfo> {
         let name = self.request(Command::Snapshot).await?;
         self.uploaded(name.max).await?;
-        let files = self.replica.list(Level::SNAPSHOT, Some(name.max), true).await?;
-        files.into_iter().find(|f| f.name == name).ok_or(Error::NoPosition)
+        let files = self
+            .replica
+            .list(Level::SNAPSHOT, Some(name.max), true)
+            .await?;
+        files
+            .into_iter()
+            .find(|f| f.name == name)
+            .ok_or(Error::NoPosition)
     }
 
     /// Deletes snapshots older than `keep` (the newest stays) and what they made redundant. Returns what was deleted.
@@ -130,13 +161,21 @@ impl Replicator {
                 return Ok(());
             }
             if now.failed && now.passes > seen {
-                return Err(self.shared.failure.lock().take().unwrap_or(Error::NoPosition));
+                return Err(self
+                    .shared
+                    .failure
+                    .lock()
+                    .take()
+                    .unwrap_or(Error::NoPosition));
             }
             progress.changed().await.map_err(|_| Error::Closed)?;
         }
     }
 
-    async fn request<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+    async fn request<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.command(command(reply))?;
         answer.await.map_err(|_| Error::Closed)?
@@ -157,7 +196,11 @@ impl Drop for Replicator {
     }
 }
 
-fn replica_max(runtime: Handle, replica: SharedReplica, env: Env) -> Box<dyn Fn() -> Option<Txid> + Send> {
+fn replica_max(
+    runtime: Handle,
+    replica: SharedReplica,
+    env: Env,
+) -> Box<dyn Fn() -> Option<Txid> + Send> {
     Box::new(move || {
         runtime.block_on(async {
             let levels: Vec<Level> = Level::all().collect();

@@ -39,8 +39,8 @@ pub struct Counters {
     pub checkpoints_complete: u64,
     /// Time spent in them.
     pub checkpoint_time: Duration,
-    /// Longest time that writers were held up.
-    pub barrier_max: Duration,
+    /// Longest time that transactions were held up.
+    pub held_max: Duration,
     /// Files uploaded.
     pub files_uploaded: u64,
     /// Their bytes.
@@ -109,7 +109,7 @@ impl Shared {
         counters.checkpoints += 1;
         counters.checkpoints_complete += u64::from(report.complete);
         counters.checkpoint_time += took;
-        counters.barrier_max = counters.barrier_max.max(report.barrier.unwrap_or_default());
+        counters.held_max = counters.held_max.max(report.held.unwrap_or_default());
     }
 
     pub fn worker_error(&self, error: Option<String>) {

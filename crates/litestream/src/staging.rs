@@ -73,9 +73,18 @@ impl Staging {
     /// Prepares the directory of a database: creates what is missing (with the mode and owner of the database's own
     /// folder and file), removes leftovers.
     pub fn open(env: &Env, database: &Path, meta: &Path) -> Result<Staging> {
-        let db = env.disk.metadata(database).map_err(Error::io("stat database", database))?;
-        let parent = database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let dir = env.disk.metadata(parent).map_err(Error::io("stat directory", parent))?;
+        let db = env
+            .disk
+            .metadata(database)
+            .map_err(Error::io("stat database", database))?;
+        let parent = database
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let dir = env
+            .disk
+            .metadata(parent)
+            .map_err(Error::io("stat directory", parent))?;
         let staging = Staging {
             env: env.clone(),
             meta: meta.to_owned(),
@@ -83,7 +92,12 @@ impl Staging {
             owner: (db.uid, db.gid),
             unsynced: Vec::new(),
         };
-        for path in [meta.to_owned(), meta.join("ltx"), staging.level_dir(Level::L0), staging.level_dir(Level::SNAPSHOT)] {
+        for path in [
+            meta.to_owned(),
+            meta.join("ltx"),
+            staging.level_dir(Level::L0),
+            staging.level_dir(Level::SNAPSHOT),
+        ] {
             staging.ensure_dir(&path, dir.mode & 0o777, (dir.uid, dir.gid))?;
         }
         for level in [Level::L0, Level::SNAPSHOT] {
@@ -98,10 +112,12 @@ impl Staging {
         if disk.metadata(path).is_ok_and(|m| m.kind == Kind::Dir) {
             return Ok(());
         }
-        disk.create_dir_all(path, if mode == 0 { 0o700 } else { mode }).map_err(Error::io("create directory", path))?;
+        disk.create_dir_all(path, if mode == 0 { 0o700 } else { mode })
+            .map_err(Error::io("create directory", path))?;
         let _ = disk.set_owner(path, owner.0, owner.1); // best effort: only root may
         if let Some(parent) = path.parent() {
-            disk.sync_dir(parent).map_err(Error::io("sync directory", parent))?;
+            disk.sync_dir(parent)
+                .map_err(Error::io("sync directory", parent))?;
         }
         Ok(())
     }
@@ -110,7 +126,10 @@ impl Staging {
         for entry in self.env.disk.list(dir).map_err(Error::io("list", dir))? {
             if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(TEMP_SUFFIX) {
                 let path = dir.join(&entry.name);
-                self.env.disk.remove(&path).map_err(Error::io("remove leftover", path))?;
+                self.env
+                    .disk
+                    .remove(&path)
+                    .map_err(Error::io("remove leftover", path))?;
             }
         }
         Ok(())
@@ -133,17 +152,42 @@ impl Staging {
     /// Starts a file.
     pub fn create(&self, level: Level, name: FileName) -> Result<Writer> {
         let dir = self.level_dir(level);
-        let temp = dir.join(format!("{name}.{:016x}{TEMP_SUFFIX}", self.env.entropy.next_u64()));
-        let file = self.env.disk.create_new(&temp, self.file_mode).map_err(Error::io("create", &temp))?;
+        let temp = dir.join(format!(
+            "{name}.{:016x}{TEMP_SUFFIX}",
+            self.env.entropy.next_u64()
+        ));
+        let file = self
+            .env
+            .disk
+            .create_new(&temp, self.file_mode)
+            .map_err(Error::io("create", &temp))?;
         let _ = self.env.disk.set_owner(&temp, self.owner.0, self.owner.1); // best effort: only root may
-        Ok(Writer { file: file.into(), temp, position: 0, finished: false, env: self.env.clone() })
+        Ok(Writer {
+            file: file.into(),
+            temp,
+            position: 0,
+            finished: false,
+            env: self.env.clone(),
+        })
     }
 
     /// Gives a whole file its name. It is durable only after [`Staging::make_durable`].
-    pub fn publish(&mut self, mut writer: Writer, level: Level, name: FileName, created: UnixMillis) -> Result<PathBuf> {
+    pub fn publish(
+        &mut self,
+        mut writer: Writer,
+        level: Level,
+        name: FileName,
+        created: UnixMillis,
+    ) -> Result<PathBuf> {
         let path = self.path(level, name);
-        writer.file.set_modified(created).map_err(Error::io("set time of", &writer.temp))?;
-        self.env.disk.rename(&writer.temp, &path).map_err(Error::io("rename to", &path))?;
+        writer
+            .file
+            .set_modified(created)
+            .map_err(Error::io("set time of", &writer.temp))?;
+        self.env
+            .disk
+            .rename(&writer.temp, &path)
+            .map_err(Error::io("rename to", &path))?;
         writer.finished = true;
         self.unsynced.push(path.clone());
         Ok(path)
@@ -165,7 +209,10 @@ impl Staging {
         for level in [Level::L0, Level::SNAPSHOT] {
             let dir = self.level_dir(level);
             if self.unsynced.iter().any(|p| p.starts_with(&dir)) {
-                self.env.disk.sync_dir(&dir).map_err(Error::io("sync directory", dir))?;
+                self.env
+                    .disk
+                    .sync_dir(&dir)
+                    .map_err(Error::io("sync directory", dir))?;
             }
         }
         self.unsynced.clear();
@@ -179,20 +226,30 @@ impl Staging {
         while let Some(name) = names.pop() {
             let path = self.path(Level::L0, name);
             match self.verify(&path) {
-                Ok(header) if (header.min_txid, header.max_txid) == (name.min, name.max) => return Ok(Some((name, header))),
-                Ok(_) => tracing::warn!(path = %path.display(), "local ltx file does not carry the transactions of its name, removing it"),
+                Ok(header) if (header.min_txid, header.max_txid) == (name.min, name.max) => {
+                    return Ok(Some((name, header)));
+                }
+                Ok(_) => {
+                    tracing::warn!(path = %path.display(), "local ltx file does not carry the transactions of its name, removing it")
+                }
                 Err(Error::Staged { source, .. }) if source.is_corrupt() => {
                     tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");
                 }
                 Err(e) => return Err(e),
             }
-            self.env.disk.remove(&path).map_err(Error::io("remove damaged file", path))?;
+            self.env
+                .disk
+                .remove(&path)
+                .map_err(Error::io("remove damaged file", path))?;
         }
         Ok(None)
     }
 
     fn verify(&self, path: &Path) -> Result<Header> {
-        let staged = |source| Error::Staged { path: path.to_owned(), source };
+        let staged = |source| Error::Staged {
+            path: path.to_owned(),
+            source,
+        };
         let mut decoder = self.decode(path)?;
         let mut page = vec![0; decoder.header().page_size.bytes()];
         while decoder.next_page(&mut page).map_err(staged)?.is_some() {}
@@ -204,7 +261,10 @@ impl Staging {
     /// Opens a staged file for decoding.
     pub fn decode(&self, path: &Path) -> Result<ltx::Decoder<Reader>> {
         let file = self.env.disk.open(path).map_err(Error::io("open", path))?;
-        ltx::Decoder::new(Reader { file, position: 0 }).map_err(|source| Error::Staged { path: path.to_owned(), source })
+        ltx::Decoder::new(Reader { file, position: 0 }).map_err(|source| Error::Staged {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Removes every staged file: local history that the replica has overtaken or that can't be continued.
@@ -225,13 +285,33 @@ impl Staging {
 
     /// Notes where in the WAL the file `txid` ended, and how the database file looked. A cache: checked when used, never fatal.
     pub fn save_cursor(&self, txid: Txid, cursor: &Cursor, database: &Path) -> Result<()> {
-        let m = self.env.disk.metadata(database).map_err(Error::io("stat database", database))?;
+        let m = self
+            .env
+            .disk
+            .metadata(database)
+            .map_err(Error::io("stat database", database))?;
         // A file written just now may be written again without its time changing.
         let settled = self.env.clock.now().0 - m.modified.0 > SETTLED_MS;
-        let c = &SavedCursor { cursor: *cursor, database: DatabaseStamp { id: m.id, len: m.len, modified: if settled { m.modified } else { UnixMillis(0) } } };
-        let temp = self.meta.join(format!("cursor.{:016x}{TEMP_SUFFIX}", self.env.entropy.next_u64()));
-        let file = self.env.disk.create_new(&temp, self.file_mode).map_err(Error::io("create", &temp))?;
-        let written = file.write_at(c.encode(txid).as_bytes(), 0).and_then(|()| self.env.disk.rename(&temp, &self.cursor_path()));
+        let c = &SavedCursor {
+            cursor: *cursor,
+            database: DatabaseStamp {
+                id: m.id,
+                len: m.len,
+                modified: if settled { m.modified } else { UnixMillis(0) },
+            },
+        };
+        let temp = self.meta.join(format!(
+            "cursor.{:016x}{TEMP_SUFFIX}",
+            self.env.entropy.next_u64()
+        ));
+        let file = self
+            .env
+            .disk
+            .create_new(&temp, self.file_mode)
+            .map_err(Error::io("create", &temp))?;
+        let written = file
+            .write_at(c.encode(txid).as_bytes(), 0)
+            .and_then(|()| self.env.disk.rename(&temp, &self.cursor_path()));
         written.map_err(|e| {
             let _ = self.env.disk.remove(&temp);
             Error::io("write", self.cursor_path())(e)
@@ -249,7 +329,10 @@ impl Staging {
     /// Whether the staged level-0 file `name` holds exactly `content` for `page`.
     pub fn page_equals(&self, name: FileName, page: PageNo, content: &[u8]) -> Result<bool> {
         let path = self.path(Level::L0, name);
-        let staged = |source| Error::Staged { path: path.clone(), source };
+        let staged = |source| Error::Staged {
+            path: path.clone(),
+            source,
+        };
         let mut decoder = self.decode(&path)?;
         let mut buf = vec![0; decoder.header().page_size.bytes()];
         while let Some(number) = decoder.next_page(&mut buf).map_err(staged)? {
@@ -287,7 +370,11 @@ pub struct SavedCursor {
 impl SavedCursor {
     fn encode(&self, txid: Txid) -> String {
         let (c, d) = (&self.cursor, &self.database);
-        let order = if c.order == ByteOrder::Big { "big" } else { "little" };
+        let order = if c.order == ByteOrder::Big {
+            "big"
+        } else {
+            "little"
+        };
         format!(
             "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {}\n",
             c.page_size.get(),
@@ -305,7 +392,23 @@ impl SavedCursor {
 
     fn parse(text: &str, txid: Txid) -> Option<SavedCursor> {
         let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
-        let [saved, order, page_size, salt1, salt2, frames, sum1, sum2, device, inode, len, modified] = words[..] else { return None };
+        let [
+            saved,
+            order,
+            page_size,
+            salt1,
+            salt2,
+            frames,
+            sum1,
+            sum2,
+            device,
+            inode,
+            len,
+            modified,
+        ] = words[..]
+        else {
+            return None;
+        };
         let hex = |s| u32::from_str_radix(s, 16).ok();
         (saved.parse::<Txid>().ok()? == txid).then_some(())?;
         let cursor = Cursor {
@@ -335,7 +438,10 @@ pub fn list_level(env: &Env, dir: &Path) -> Result<Vec<FileName>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("list", dir)(e)),
     };
-    let mut names: Vec<FileName> = entries.iter().filter_map(|e| FileName::parse(e.name.to_str()?)).collect();
+    let mut names: Vec<FileName> = entries
+        .iter()
+        .filter_map(|e| FileName::parse(e.name.to_str()?))
+        .collect();
     names.sort_unstable_by_key(|n| (n.min, n.max));
     Ok(names)
 }

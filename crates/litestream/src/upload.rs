@@ -56,7 +56,10 @@ impl Uploader {
                 }
                 Err(error) => {
                     let (text, now) = (error.to_string(), self.env.clock.monotonic());
-                    if logged.as_ref().is_none_or(|(old, at)| *old != text || now.since(*at) >= LOG_EVERY) {
+                    if logged
+                        .as_ref()
+                        .is_none_or(|(old, at)| *old != text || now.since(*at) >= LOG_EVERY)
+                    {
                         tracing::error!(db = %self.name, replica = self.replica.kind(), error = %text, "replica sync error");
                         logged = Some((text, now));
                     }
@@ -88,7 +91,10 @@ impl Uploader {
         };
         self.upload_snapshots().await?;
         let dir = self.root.join(Level::L0.to_string());
-        let staged: Vec<FileName> = list_level(&self.env, &dir)?.into_iter().filter(|n| n.max > at).collect();
+        let staged: Vec<FileName> = list_level(&self.env, &dir)?
+            .into_iter()
+            .filter(|n| n.max > at)
+            .collect();
         if let Some(first) = staged.first()
             && first.min > at.next()
         {
@@ -106,7 +112,9 @@ impl Uploader {
         let levels: Vec<Level> = Level::all().collect();
         let files = listing::list_all(&self.replica, &levels, false).await?;
         let found = position::position(&files);
-        let local = list_level(&self.env, &self.root.join(Level::L0.to_string()))?.last().map(|n| n.max);
+        let local = list_level(&self.env, &self.root.join(Level::L0.to_string()))?
+            .last()
+            .map(|n| n.max);
         if local.is_some_and(|local| found.highest > local) {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica is ahead of local files, continuing after it");
             self.command(Command::ReplicaAhead(found.highest))?;
@@ -142,7 +150,10 @@ impl Uploader {
     async fn upload(&self, level: Level, name: FileName) -> Result<u64> {
         let path = self.root.join(level.to_string()).join(name.to_string());
         let header = self.header(&path)?;
-        let info = self.replica.write(level, name, Source::File(path), created(&header)).await?;
+        let info = self
+            .replica
+            .write(level, name, Source::File(path), created(&header))
+            .await?;
         tracing::debug!(db = %self.name, %level, %name, size = info.size, "ltx file uploaded");
         Ok(info.size)
     }
@@ -150,8 +161,12 @@ impl Uploader {
     fn header(&self, path: &PathBuf) -> Result<Header> {
         let mut bytes = [0; ltx::HEADER_SIZE];
         let file = self.env.disk.open(path).map_err(Error::io("open", path))?;
-        file.read_exact_at(&mut bytes, 0).map_err(Error::io("read", path))?;
-        Header::decode(&bytes).map_err(|source| Error::Staged { path: path.clone(), source })
+        file.read_exact_at(&mut bytes, 0)
+            .map_err(Error::io("read", path))?;
+        Header::decode(&bytes).map_err(|source| Error::Staged {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Removes what the replica has, but for the newest file.
@@ -169,7 +184,10 @@ impl Uploader {
         self.request(Command::Capture).await
     }
 
-    async fn request<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
+    async fn request<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         self.command(command(reply))?;
         answer.await.map_err(|_| Error::Closed)?

@@ -32,6 +32,11 @@ const SETTLE: [Duration; 6] = [
     Duration::from_millis(30),
 ];
 
+/// First look at a busy WAL after an event; doubled with each further look.
+const LOOK_MIN: Duration = Duration::from_millis(5);
+/// Longest time between looks at a WAL with something to stage or checkpoint.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
 /// What a worker is asked to do.
 pub(crate) enum Command {
     /// Stage everything committed by now; answers the position.
@@ -70,8 +75,10 @@ pub(crate) struct State {
     complete_at: Option<Monotonic>,
     attempt_at: Option<Monotonic>,
     failures: u32,
+    pinned: bool,
     rate: Rate,
     settle: usize,
+    look: Duration,
     logged: Option<(String, Monotonic)>,
 }
 
@@ -89,7 +96,11 @@ impl Rate {
             if passed < 0.001 {
                 return;
             }
-            let new = if salts == state.salts { state.frames.saturating_sub(frames) } else { state.frames };
+            let new = if salts == state.salts {
+                state.frames.saturating_sub(frames)
+            } else {
+                state.frames
+            };
             let weight = (passed / 0.1).min(1.0);
             self.frames_per_second += (f64::from(new) / passed - self.frames_per_second) * weight;
         }
@@ -113,6 +124,7 @@ impl Worker {
                     let changed = self.wait();
                     if changed {
                         self.state.settle = 0;
+                        self.state.look = LOOK_MIN;
                     }
                     self.tick();
                 }
@@ -160,11 +172,17 @@ impl Worker {
 
     fn work(&mut self) -> Result<()> {
         let now = self.env.clock.monotonic();
-        if self.state.looked_at.is_none_or(|at| now.since(at) >= self.settings.monitor_interval) {
+        if self
+            .state
+            .looked_at
+            .is_none_or(|at| now.since(at) >= self.settings.monitor_interval)
+        {
             self.state.looked_at = Some(now);
             self.check_identity()?;
         }
-        let Some(database) = &mut self.state.database else { return Ok(()) };
+        let Some(database) = &mut self.state.database else {
+            return Ok(());
+        };
         let state = database.state()?;
         self.state.rate.note(now, &state);
         let behind = database.is_behind(&state);
@@ -176,7 +194,9 @@ impl Worker {
 
     /// How long until the next file may be staged: the first change after silence goes at once.
     fn capture_wait(&self, now: Monotonic) -> Duration {
-        self.state.captured_at.map_or(Duration::ZERO, |at| self.settings.sync_interval.saturating_sub(now.since(at)))
+        self.state.captured_at.map_or(Duration::ZERO, |at| {
+            self.settings.sync_interval.saturating_sub(now.since(at))
+        })
     }
 
     fn open(&mut self) -> Result<()> {
@@ -193,14 +213,18 @@ impl Worker {
         if let Some(position) = database.position() {
             self.shared.staged(position.txid, None);
         }
-        self.watcher.set_path(&self.settings.wal_path()).map_err(Error::io("watch", self.settings.wal_path()))?;
+        self.watcher
+            .set_path(&self.settings.wal_path())
+            .map_err(Error::io("watch", self.settings.wal_path()))?;
         self.state.complete_at = Some(self.env.clock.monotonic());
         self.state.database = Some(database);
         Ok(())
     }
 
     fn check_identity(&mut self) -> Result<()> {
-        let Some(database) = &self.state.database else { return Ok(()) };
+        let Some(database) = &self.state.database else {
+            return Ok(());
+        };
         if !database.is_current()? {
             self.state.database = None;
             tracing::warn!(db = %self.name(), "database file was replaced or removed, starting over with the one at its path");
@@ -216,55 +240,66 @@ impl Worker {
 
     fn capture_all(&mut self) -> Result<Txid> {
         let shared = Arc::clone(&self.shared);
-        loop {
-            let reason = self.state.full;
-            let Some(database) = &mut self.state.database else { return Err(Error::NoPosition) };
-            let Some(staged) = database.capture(&self.stop)? else { break };
-            self.note_staged(&staged, reason)?;
-        }
-        let position = self.state.database.as_ref().and_then(Database::position).ok_or(Error::NoPosition)?;
+        let mut first = None;
+        let Some(database) = &mut self.state.database else {
+            return Err(Error::NoPosition);
+        };
+        database.capture(&self.stop, &mut |staged| {
+            first.get_or_insert(staged);
+            shared.staged(staged.position.txid, Some(&staged));
+        })?;
+        database.save_cursor()?;
+        let position = database.position().ok_or(Error::NoPosition)?;
         self.state.captured_at = Some(self.env.clock.monotonic());
         shared.staged(position.txid, None);
+        if let (Some(staged), Some(reason)) = (first, self.state.full.take()) {
+            self.note_full(&staged, reason)?;
+        }
         Ok(position.txid)
     }
 
-    fn note_staged(&mut self, staged: &Staged, full: Option<FullReason>) -> Result<()> {
+    fn note_full(&mut self, staged: &Staged, reason: FullReason) -> Result<()> {
         let txid = staged.position.txid;
-        if let Some(reason) = full {
-            self.state.full = None;
-            tracing::info!(db = %self.name(), %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
-            if reason == FullReason::PageSizeChanged {
-                // Files of two page sizes can't be merged: a restore must be able to start at the new one.
-                let name = self.snapshot()?;
-                tracing::info!(db = %self.name(), %name, "snapshot staged because the page size changed");
-            }
+        tracing::info!(db = %self.name(), %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
+        if reason == FullReason::PageSizeChanged {
+            // Files of two page sizes can't be merged: a restore must be able to start at the new one.
+            let name = self.snapshot()?;
+            tracing::info!(db = %self.name(), %name, "snapshot staged because the page size changed");
         }
-        self.shared.staged(txid, Some(staged));
         Ok(())
     }
 
     fn snapshot(&mut self) -> Result<FileName> {
         self.capture_all()?;
         let shared = Arc::clone(&self.shared);
-        let Some(database) = &mut self.state.database else { return Err(Error::NoPosition) };
-        database.snapshot(&self.stop, &mut |staged| shared.staged(staged.position.txid, Some(&staged)))
+        let Some(database) = &mut self.state.database else {
+            return Err(Error::NoPosition);
+        };
+        database.snapshot(&self.stop, &mut |staged| {
+            shared.staged(staged.position.txid, Some(&staged))
+        })
     }
 
     fn checkpoint_if_due(&mut self) -> Result<()> {
         let now = self.env.clock.monotonic();
-        let Some(inputs) = self.policy_inputs(now)? else { return Ok(()) };
+        let Some(inputs) = self.policy_inputs(now)? else {
+            return Ok(());
+        };
         let barrier = match inputs.plan() {
             Plan::No => return Ok(()),
             Plan::Quiet => false,
             Plan::Barrier => true,
         };
         let shared = Arc::clone(&self.shared);
-        let Some(database) = &mut self.state.database else { return Ok(()) };
+        let Some(database) = &mut self.state.database else {
+            return Ok(());
+        };
         let mut captured = false;
         let report = database.checkpoint(barrier, &self.stop, &mut |staged| {
             captured = true;
             shared.staged(staged.position.txid, Some(&staged));
         })?;
+        database.save_cursor()?;
         let end = self.env.clock.monotonic();
         if captured {
             self.state.captured_at = Some(end);
@@ -272,26 +307,31 @@ impl Worker {
         self.state.attempt_at = Some(end);
         if report.complete {
             self.state.complete_at = Some(end);
-            self.state.failures = 0;
-        } else {
-            self.state.failures = self.state.failures.saturating_add(1);
         }
+        self.state.failures = if report.complete {
+            0
+        } else {
+            self.state.failures.saturating_add(1)
+        };
+        self.state.pinned = report.pinned;
         self.log_checkpoint(&inputs, &report, end.since(now));
         self.shared.checkpointed(&report, end.since(now));
         Ok(())
     }
 
     fn log_checkpoint(&self, inputs: &Inputs, report: &CheckpointReport, took: Duration) {
-        let hold = report.barrier.map_or(0, |d| d.as_micros());
+        let hold = report.held.map_or(0, |d| d.as_micros());
         tracing::debug!(db = %self.name(), frames = inputs.frames, complete = report.complete, pinned = report.pinned,
-            barrier_us = hold as u64, took_us = took.as_micros() as u64, "checkpoint");
+            held_us = hold as u64, took_us = took.as_micros() as u64, "checkpoint");
         if report.pinned && self.state.failures == 10 {
             tracing::warn!(db = %self.name(), frames = inputs.frames, "a long read transaction keeps the wal from being checkpointed");
         }
     }
 
     fn policy_inputs(&mut self, now: Monotonic) -> Result<Option<Inputs>> {
-        let Some(database) = &mut self.state.database else { return Ok(None) };
+        let Some(database) = &mut self.state.database else {
+            return Ok(None);
+        };
         let state = database.state()?;
         Ok(Some(Inputs {
             frames: state.frames,
@@ -300,8 +340,15 @@ impl Worker {
             page_count_min: self.settings.min_checkpoint_page_count,
             frames_per_second: self.state.rate.frames_per_second,
             failures: self.state.failures,
-            since_attempt: self.state.attempt_at.map_or(Duration::MAX, |at| now.since(at)),
-            since_complete: self.state.complete_at.map_or(Duration::MAX, |at| now.since(at)),
+            pinned: self.state.pinned,
+            since_attempt: self
+                .state
+                .attempt_at
+                .map_or(Duration::MAX, |at| now.since(at)),
+            since_complete: self
+                .state
+                .complete_at
+                .map_or(Duration::MAX, |at| now.since(at)),
             interval: self.settings.checkpoint_interval,
         }))
     }
@@ -340,7 +387,12 @@ impl Worker {
             return;
         }
         let (text, now) = (error.to_string(), self.env.clock.monotonic());
-        if self.state.logged.as_ref().is_some_and(|(old, at)| *old == text && now.since(*at) < LOG_EVERY) {
+        if self
+            .state
+            .logged
+            .as_ref()
+            .is_some_and(|(old, at)| *old == text && now.since(*at) < LOG_EVERY)
+        {
             return;
         }
         if error.is_busy() {
@@ -356,11 +408,16 @@ impl Worker {
         let now = self.env.clock.monotonic();
         let interval = self.settings.monitor_interval;
         let Some(database) = &mut self.state.database else {
-            let left = self.state.opened_at.map_or(Duration::ZERO, |at| interval.saturating_sub(now.since(at)));
+            let left = self
+                .state
+                .opened_at
+                .map_or(Duration::ZERO, |at| interval.saturating_sub(now.since(at)));
             let _ = self.watcher.wait_quiet(Some(left));
             return false;
         };
-        let Ok(state) = database.state() else { return false };
+        let Ok(state) = database.state() else {
+            return false;
+        };
         if database.is_behind(&state) || state.frames != state.backfilled {
             let behind = database.is_behind(&state);
             let mut left = interval;
@@ -372,6 +429,14 @@ impl Worker {
             {
                 left = left.min(inputs.next_look());
             }
+            // A burst that has just begun shows in no rate yet.
+            left = left.min(self.state.look);
+            self.state.look = self
+                .state
+                .look
+                .saturating_mul(2)
+                .min(LOOK_MAX)
+                .max(LOOK_MIN);
             if behind {
                 // Changes are known; nothing is gained by waking for each.
                 let _ = self.watcher.wait_quiet(Some(left));
@@ -396,7 +461,12 @@ impl Worker {
     }
 
     fn name(&self) -> String {
-        self.settings.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.settings
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
     }
 }
 

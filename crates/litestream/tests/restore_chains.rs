@@ -8,7 +8,9 @@ use litestream_replica::{Level, Replica};
 use ltx::{Checksum, DatabaseChecksum, Header, NO_CHECKSUM, Txid};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use restore_support::{History, Pages, Place, copy, encode, file_replica, memory, page_no, put, restored, run, time};
+use restore_support::{
+    History, Pages, Place, copy, encode, file_replica, memory, page_no, put, restored, run, time,
+};
 
 const PAGE_SIZES: [u32; 8] = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536];
 
@@ -18,8 +20,13 @@ async fn every_txid_of_random_chains_for_all_page_sizes() {
         let history = History::random(seed as u64, page_size, 12, 20);
         let replica = history.memory().await;
         for txid in 1..=history.last() {
-            let bytes = restored(replica.clone(), Target::Txid(Txid::new(txid))).await.unwrap();
-            assert!(bytes == history.image(txid), "page size {page_size}, TXID {txid}");
+            let bytes = restored(replica.clone(), Target::Txid(Txid::new(txid)))
+                .await
+                .unwrap();
+            assert!(
+                bytes == history.image(txid),
+                "page size {page_size}, TXID {txid}"
+            );
         }
     }
 }
@@ -32,12 +39,16 @@ async fn compact_at_random(history: &History, replica: &dyn Replica, rng: &mut S
         let level = rng.random_range(1..=8);
         history.put_merged(replica, level, min, max).await;
         if rng.random_bool(0.5) {
-            let l0 = (min..=max).map(|t| (Level::L0, restore_support::name(t, t))).collect::<Vec<_>>();
+            let l0 = (min..=max)
+                .map(|t| (Level::L0, restore_support::name(t, t)))
+                .collect::<Vec<_>>();
             replica.delete(&l0).await.unwrap();
         }
     }
     if rng.random_bool(0.7) {
-        history.put_merged(replica, 9, 1, rng.random_range(1..=history.last())).await;
+        history
+            .put_merged(replica, 9, 1, rng.random_range(1..=history.last()))
+            .await;
     }
 }
 
@@ -73,9 +84,19 @@ async fn a_local_folder_gives_the_same_as_any_other_storage() {
             let place = Place::new();
             let mut request = place.request();
             request.parallelism = parallelism;
-            let outcome = litestream::restore::run(&request, replica.into(), &restore_support::env(), &|_| {}).await.unwrap();
+            let outcome = litestream::restore::run(
+                &request,
+                replica.into(),
+                &restore_support::env(),
+                &|_| {},
+            )
+            .await
+            .unwrap();
             assert!(place.read() == history.image(30));
-            assert_eq!((outcome.txid, outcome.page_size.get()), (Txid::new(30), 1024));
+            assert_eq!(
+                (outcome.txid, outcome.page_size.get()),
+                (Txid::new(30), 1024)
+            );
             assert_eq!(outcome.pages * 1024, history.image(30).len() as u64);
         }
     }
@@ -95,8 +116,14 @@ async fn large_files_are_read_in_parts() {
         for target in [1, 4, 5, 6] {
             let expected = history.image(target);
             let target = Target::Txid(Txid::new(target));
-            assert!(restored(held.clone(), target).await.unwrap() == expected, "{page_size} {target:?}");
-            assert!(restored(local.clone(), target).await.unwrap() == expected, "{page_size} {target:?}");
+            assert!(
+                restored(held.clone(), target).await.unwrap() == expected,
+                "{page_size} {target:?}"
+            );
+            assert!(
+                restored(local.clone(), target).await.unwrap() == expected,
+                "{page_size} {target:?}"
+            );
         }
     }
 }
@@ -108,12 +135,36 @@ async fn progress_ends_at_what_was_planned() {
     let place = Place::new();
     let events = parking_lot::Mutex::new(Vec::new());
     let tell = |event| events.lock().push(event);
-    litestream::restore::run(&place.request(), std::sync::Arc::new(replica), &restore_support::env(), &tell).await.unwrap();
+    litestream::restore::run(
+        &place.request(),
+        std::sync::Arc::new(replica),
+        &restore_support::env(),
+        &tell,
+    )
+    .await
+    .unwrap();
     let events = events.into_inner();
     use litestream::restore::Event;
-    let Event::Planned { files: 8, bytes, pages } = events[0] else { panic!("{:?}", events[0]) };
-    let last = events.iter().rev().find(|e| matches!(e, Event::Progress { .. })).unwrap();
-    assert_eq!(*last, Event::Progress { bytes_read: bytes, bytes_written: pages * 4096 });
+    let Event::Planned {
+        files: 8,
+        bytes,
+        pages,
+    } = events[0]
+    else {
+        panic!("{:?}", events[0])
+    };
+    let last = events
+        .iter()
+        .rev()
+        .find(|e| matches!(e, Event::Progress { .. }))
+        .unwrap();
+    assert_eq!(
+        *last,
+        Event::Progress {
+            bytes_read: bytes,
+            bytes_written: pages * 4096
+        }
+    );
     assert_eq!(events.last(), Some(&Event::Done));
 }
 
@@ -124,11 +175,15 @@ async fn r01_timestamps_give_the_last_state_before_them() {
     for txid in 1..=6 {
         for offset in [1, 500, 1000] {
             let at = UnixMillis(time(txid).0 + offset);
-            let bytes = restored(replica.clone(), Target::Timestamp(at)).await.unwrap();
+            let bytes = restored(replica.clone(), Target::Timestamp(at))
+                .await
+                .unwrap();
             assert!(bytes == history.image(txid));
         }
     }
-    let before = restored(replica.clone(), Target::Timestamp(time(1))).await.unwrap_err();
+    let before = restored(replica.clone(), Target::Timestamp(time(1)))
+        .await
+        .unwrap_err();
     assert!(before.is_no_backup());
 }
 
@@ -145,7 +200,9 @@ async fn nothing_to_restore_is_told_apart() {
     let error = restored(memory(), Target::Latest).await.unwrap_err();
     assert_eq!(error.to_string(), "no matching backup files available");
     let history = History::random(4, 4096, 3, 10);
-    let error = restored(history.memory().await, Target::Txid(Txid::new(4))).await.unwrap_err();
+    let error = restored(history.memory().await, Target::Txid(Txid::new(4)))
+        .await
+        .unwrap_err();
     assert!(error.is_no_backup());
 }
 
@@ -153,7 +210,10 @@ async fn nothing_to_restore_is_told_apart() {
 async fn r14_a_hole_is_named() {
     let history = History::random(4, 4096, 6, 10);
     let replica = history.memory().await;
-    replica.delete(&[(Level::L0, restore_support::name(3, 3))]).await.unwrap();
+    replica
+        .delete(&[(Level::L0, restore_support::name(3, 3))])
+        .await
+        .unwrap();
     let error = restored(replica, Target::Latest).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -182,7 +242,13 @@ fn tracked(history: &History, wrong: Option<u64>) -> Vec<Vec<u8>> {
         }
         let after = sum.value().get() ^ u64::from(wrong == Some(txid));
         let commit = (history.image(txid).len() / bytes) as u32;
-        let mut header = Header::new(history.page_size, commit, Txid::new(txid), Txid::new(txid), 0);
+        let mut header = Header::new(
+            history.page_size,
+            commit,
+            Txid::new(txid),
+            Txid::new(txid),
+            0,
+        );
         header.flags &= !NO_CHECKSUM;
         header.pre_apply_checksum = before;
         let mut decoder = ltx::Decoder::new(&history.l0[txid as usize - 1][..]).unwrap();
@@ -219,7 +285,12 @@ async fn tracked_checksums_are_verified() {
         put(&replica, 0, at as u64 + 1, at as u64 + 1, file).await;
     }
     let error = restored(replica, Target::Latest).await.unwrap_err();
-    assert!(error.to_string().contains("0000000000000004-0000000000000004.ltx: it applies to a database with"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("0000000000000004-0000000000000004.ltx: it applies to a database with"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -232,18 +303,33 @@ async fn thousands_of_small_files() {
         let page = rng.random_range(1..=commit);
         let data: Vec<u8> = (0..4096).map(|_| rng.random()).collect();
         image[(page as usize - 1) * 4096..page as usize * 4096].copy_from_slice(&data);
-        let header = Header::new(history.page_size, commit, Txid::new(txid), Txid::new(txid), 0);
-        history.l0.push(encode(header, &Pages::from([(page, data)]), 0));
+        let header = Header::new(
+            history.page_size,
+            commit,
+            Txid::new(txid),
+            Txid::new(txid),
+            0,
+        );
+        history
+            .l0
+            .push(encode(header, &Pages::from([(page, data)]), 0));
         history.images.push(image);
     }
     let folder = tempfile::tempdir().unwrap();
     let local = file_replica(folder.path());
     let dir = folder.path().join("ltx/0");
-    #[allow(clippy::disallowed_methods, reason = "5,000 durable writes would take the longest time of this test")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "5,000 durable writes would take the longest time of this test"
+    )]
     {
         std::fs::create_dir_all(&dir).unwrap();
         for (at, file) in history.l0.iter().enumerate() {
-            std::fs::write(dir.join(restore_support::name(at as u64 + 1, at as u64 + 1).to_string()), file).unwrap();
+            std::fs::write(
+                dir.join(restore_support::name(at as u64 + 1, at as u64 + 1).to_string()),
+                file,
+            )
+            .unwrap();
         }
     }
     let place = Place::new();

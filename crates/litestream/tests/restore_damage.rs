@@ -11,18 +11,38 @@ use litestream_replica::{ErrorKind, FileInfo, Replica, Source};
 use ltx::{Header, PageSize, Txid};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use restore_support::{History, Pages, Place, copy, encode, file_replica, memory, put, restored, run};
+use restore_support::{
+    History, Pages, Place, copy, encode, file_replica, memory, put, restored, run,
+};
 
 async fn bytes_of(replica: &Memory, file: FileInfo) -> Vec<u8> {
-    replica.read(file.level, file.name, 0, None).await.unwrap().to_vec()
+    replica
+        .read(file.level, file.name, 0, None)
+        .await
+        .unwrap()
+        .to_vec()
 }
 
 async fn replace(replica: &dyn Replica, file: FileInfo, bytes: Vec<u8>) {
-    replica.write(file.level, file.name, Source::Bytes(bytes.into()), file.created).await.unwrap();
+    replica
+        .write(
+            file.level,
+            file.name,
+            Source::Bytes(bytes.into()),
+            file.created,
+        )
+        .await
+        .unwrap();
 }
 
 /// Restores with `damaged` in the place of `file`; wrong data is the only thing that must not come out.
-async fn try_damaged(replica: &Memory, file: FileInfo, damaged: Vec<u8>, expected: &[u8], what: &str) -> Option<RestoreError> {
+async fn try_damaged(
+    replica: &Memory,
+    file: FileInfo,
+    damaged: Vec<u8>,
+    expected: &[u8],
+    what: &str,
+) -> Option<RestoreError> {
     let original = bytes_of(replica, file).await;
     replace(replica, file, damaged).await;
     let result = restored(replica.clone(), Target::Latest).await;
@@ -34,7 +54,10 @@ async fn try_damaged(replica: &Memory, file: FileInfo, damaged: Vec<u8>, expecte
         }
         Err(error) => {
             let text = error.to_string();
-            assert!(text.contains(&file.name.to_string()) || text.contains("invalid ltx file"), "{what}: {text}");
+            assert!(
+                text.contains(&file.name.to_string()) || text.contains("invalid ltx file"),
+                "{what}: {text}"
+            );
             Some(error)
         }
     }
@@ -51,14 +74,26 @@ async fn r29_every_bit_flip_is_seen_or_harmless() {
         for at in 0..original.len() {
             let mut damaged = original.clone();
             damaged[at] ^= 1 << rng.random_range(0..8);
-            match try_damaged(&replica, file, damaged, history.image(3), &format!("flip at {at}")).await {
+            match try_damaged(
+                &replica,
+                file,
+                damaged,
+                history.image(3),
+                &format!("flip at {at}"),
+            )
+            .await
+            {
                 Some(_) => seen += 1,
                 None => harmless += 1,
             }
         }
     }
     // Some bits of LZ4 data have no meaning.
-    assert!(harmless * 50 < seen, "{harmless} of {} flips were not noticed", seen + harmless);
+    assert!(
+        harmless * 50 < seen,
+        "{harmless} of {} flips were not noticed",
+        seen + harmless
+    );
 }
 
 #[tokio::test]
@@ -68,12 +103,23 @@ async fn r30_every_truncation_is_seen() {
     for file in replica.files() {
         let original = bytes_of(&replica, file).await;
         for len in 0..original.len() {
-            let error = try_damaged(&replica, file, original[..len].to_vec(), history.image(2), "cut").await;
+            let error = try_damaged(
+                &replica,
+                file,
+                original[..len].to_vec(),
+                history.image(2),
+                "cut",
+            )
+            .await;
             assert!(error.is_some(), "{} bytes of {}", len, original.len());
         }
         let mut longer = original;
         longer.push(0);
-        assert!(try_damaged(&replica, file, longer, history.image(2), "one byte more").await.is_some());
+        assert!(
+            try_damaged(&replica, file, longer, history.image(2), "one byte more")
+                .await
+                .is_some()
+        );
     }
 }
 
@@ -86,7 +132,9 @@ async fn damage_in_large_files_is_seen() {
     let original = bytes_of(&replica, file).await;
     assert!(original.len() > 4 << 20, "must be read in parts");
     let index = original.len() - 30_000;
-    let mut places: Vec<usize> = (0..60).map(|_| rng.random_range(0..original.len())).collect();
+    let mut places: Vec<usize> = (0..60)
+        .map(|_| rng.random_range(0..original.len()))
+        .collect();
     places.extend((0..60).map(|_| rng.random_range(index..original.len())));
     places.extend(original.len() - 24..original.len());
     places.extend(0..100);
@@ -94,7 +142,17 @@ async fn damage_in_large_files_is_seen() {
     for at in &places {
         let mut damaged = original.clone();
         damaged[*at] ^= 1 << rng.random_range(0..8);
-        seen += u32::from(try_damaged(&replica, file, damaged, history.image(2), &format!("flip at {at}")).await.is_some());
+        seen += u32::from(
+            try_damaged(
+                &replica,
+                file,
+                damaged,
+                history.image(2),
+                &format!("flip at {at}"),
+            )
+            .await
+            .is_some(),
+        );
     }
     assert!(seen as usize > places.len() * 9 / 10);
 }
@@ -105,15 +163,38 @@ async fn a_superseded_page_is_checked_too() {
     let replica = memory();
     let header = |txid| Header::new(page_size, 2, Txid::new(txid), Txid::new(txid), 0);
     let noise: Vec<u8> = (0..1024u32).map(|i| (i * i >> 3) as u8).collect();
-    let mut first = encode(header(1), &Pages::from([(1, vec![1; 1024]), (2, noise.clone())]), 0);
-    put(&replica, 0, 2, 2, encode(header(2), &Pages::from([(1, vec![3; 1024]), (2, vec![2; 1024])]), 0)).await;
-    let at = first.windows(16).position(|w| w == &noise[200..216]).expect("literal bytes");
+    let mut first = encode(
+        header(1),
+        &Pages::from([(1, vec![1; 1024]), (2, noise.clone())]),
+        0,
+    );
+    put(
+        &replica,
+        0,
+        2,
+        2,
+        encode(
+            header(2),
+            &Pages::from([(1, vec![3; 1024]), (2, vec![2; 1024])]),
+            0,
+        ),
+    )
+    .await;
+    let at = first
+        .windows(16)
+        .position(|w| w == &noise[200..216])
+        .expect("literal bytes");
     put(&replica, 0, 1, 1, first.clone()).await;
     assert!(restored(replica.clone(), Target::Latest).await.is_ok());
     first[at] ^= 1;
     put(&replica, 0, 1, 1, first).await;
     let error = restored(replica, Target::Latest).await.unwrap_err();
-    assert!(error.to_string().contains("level 0 0000000000000001-0000000000000001.ltx: file checksum mismatch"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("level 0 0000000000000001-0000000000000001.ltx: file checksum mismatch"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -134,19 +215,39 @@ async fn files_under_wrong_names_are_refused() {
     let replica = history.memory().await;
     put(&replica, 0, 3, 3, history.l0[1].clone()).await;
     let error = restored(replica.clone(), Target::Latest).await.unwrap_err();
-    assert!(error.to_string().contains("0000000000000003-0000000000000003.ltx: its header is that of 0000000000000002"), "{error}");
+    assert!(
+        error.to_string().contains(
+            "0000000000000003-0000000000000003.ltx: its header is that of 0000000000000002"
+        ),
+        "{error}"
+    );
     put(&replica, 0, 4, 4, history.l0[1].clone()).await;
     let error = restored(replica, Target::Latest).await.unwrap_err();
-    assert!(error.to_string().contains("its header is that of"), "{error}");
+    assert!(
+        error.to_string().contains("its header is that of"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn mixed_page_sizes_are_refused() {
     let history = History::random(3, 512, 2, 3);
     let replica = history.memory().await;
-    put(&replica, 0, 2, 2, History::random(3, 1024, 2, 3).l0[1].clone()).await;
+    put(
+        &replica,
+        0,
+        2,
+        2,
+        History::random(3, 1024, 2, 3).l0[1].clone(),
+    )
+    .await;
     let error = restored(replica, Target::Latest).await.unwrap_err();
-    assert!(error.to_string().contains("its page size is 512, that of the newest file 1024"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("its page size is 512, that of the newest file 1024"),
+        "{error}"
+    );
 }
 
 /// A transaction that grew the database without its new pages.
@@ -155,7 +256,18 @@ async fn w07_pages_that_no_file_holds_are_named() {
     let history = History::random(3, 512, 1, 3);
     let replica = history.memory().await;
     let header = Header::new(history.page_size, 6, Txid::new(2), Txid::new(2), 0);
-    put(&replica, 0, 2, 2, encode(header, &Pages::from([(4, vec![1; 512]), (6, vec![1; 512])]), 0)).await;
+    put(
+        &replica,
+        0,
+        2,
+        2,
+        encode(
+            header,
+            &Pages::from([(4, vec![1; 512]), (6, vec![1; 512])]),
+            0,
+        ),
+    )
+    .await;
     let error = restored(replica, Target::Latest).await.unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -170,7 +282,10 @@ async fn a_database_size_that_cannot_be_reserves_no_space() {
     let header = Header::new(history.page_size, u32::MAX, Txid::new(2), Txid::new(2), 0);
     put(&replica, 0, 2, 2, encode(header, &Pages::new(), 0)).await;
     let error = restored(replica, Target::Latest).await.unwrap_err();
-    assert!(error.to_string().contains("demands 4294967295 pages"), "{error}");
+    assert!(
+        error.to_string().contains("demands 4294967295 pages"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +295,10 @@ async fn r06_r07_a_file_that_goes_during_the_restore_means_planning_again() {
     for nth in 1..12 {
         let faulty = Faulty::new(Arc::new(replica.clone()));
         faulty.fail(Op::Read, nth, ErrorKind::NotFound, When::Before);
-        assert!(restored(faulty, Target::Latest).await.unwrap() == history.image(5), "read {nth}");
+        assert!(
+            restored(faulty, Target::Latest).await.unwrap() == history.image(5),
+            "read {nth}"
+        );
     }
 }
 
@@ -190,7 +308,10 @@ async fn a_file_that_is_listed_but_never_there_is_named() {
     let faulty = Faulty::new(Arc::new(history.memory().await));
     faulty.fail_always(Op::Read, ErrorKind::NotFound, When::Before);
     let error = restored(faulty, Target::Latest).await.unwrap_err();
-    assert_eq!(error.to_string(), "ltx file is gone: level 0 0000000000000005-0000000000000005.ltx");
+    assert_eq!(
+        error.to_string(),
+        "ltx file is gone: level 0 0000000000000005-0000000000000005.ltx"
+    );
 }
 
 /// Compaction and retention as fast as they can, while restores run.
@@ -211,7 +332,8 @@ async fn r06_restores_during_churn() {
                     history.put_l0(replica, txid).await;
                     if txid % 3 == 0 {
                         history.put_merged(replica, 1, txid - 2, txid).await;
-                        let covered = [txid - 2, txid - 1, txid].map(|t| (litestream_replica::Level::L0, restore_support::name(t, t)));
+                        let covered = [txid - 2, txid - 1, txid]
+                            .map(|t| (litestream_replica::Level::L0, restore_support::name(t, t)));
                         replica.delete(&covered).await.unwrap();
                     }
                 }
@@ -221,9 +343,18 @@ async fn r06_restores_during_churn() {
     };
     let mut restores = 0;
     while !churn.is_finished() || restores == 0 {
-        for replica in [Box::new(local.clone()) as Box<dyn Replica>, Box::new(held.clone())] {
+        for replica in [
+            Box::new(local.clone()) as Box<dyn Replica>,
+            Box::new(held.clone()),
+        ] {
             let place = Place::new();
-            let result = litestream::restore::run(&place.request(), replica.into(), &restore_support::env(), &|_| {}).await;
+            let result = litestream::restore::run(
+                &place.request(),
+                replica.into(),
+                &restore_support::env(),
+                &|_| {},
+            )
+            .await;
             let outcome = result.expect("a restore during churn");
             assert!(place.read() == history.image(outcome.txid.get()));
             restores += 1;
@@ -249,7 +380,10 @@ async fn r21_a_forbidden_replica_is_not_an_empty_one() {
         faulty.fail(op, 3, ErrorKind::Forbidden, When::Before);
         let error = restored(faulty, Target::Latest).await.unwrap_err();
         assert!(!error.is_no_backup(), "{error}");
-        assert!(error.to_string().contains("check the credentials"), "{error}");
+        assert!(
+            error.to_string().contains("check the credentials"),
+            "{error}"
+        );
     }
 }
 
@@ -268,7 +402,10 @@ async fn a_local_file_that_goes_is_named() {
         while faulty.calls(Op::Read) == 0 {
             tokio::task::yield_now().await;
         }
-        local.delete(&[(litestream_replica::Level::L0, restore_support::name(2, 2))]).await.unwrap();
+        local
+            .delete(&[(litestream_replica::Level::L0, restore_support::name(2, 2))])
+            .await
+            .unwrap();
         stall.release();
     };
     let (result, ()) = tokio::join!(run(&request, faulty.clone()), delete);

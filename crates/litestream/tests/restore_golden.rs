@@ -25,7 +25,11 @@ fn oracle() -> PathBuf {
 
 fn litestream(args: &[&str]) {
     let output = Command::new(oracle()).args(args).output().unwrap();
-    assert!(output.status.success(), "litestream {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "litestream {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Writes to a database and lets the real Litestream replicate it, several times.
@@ -33,7 +37,11 @@ fn replicate(folder: &Path, page_size: u32) -> String {
     let database = folder.join("app.db");
     let url = format!("file://{}", folder.join("replica").display());
     let connection = rusqlite::Connection::open(&database).unwrap();
-    connection.execute_batch(&format!("PRAGMA page_size={page_size}; PRAGMA journal_mode=wal; CREATE TABLE t(x)")).unwrap();
+    connection
+        .execute_batch(&format!(
+            "PRAGMA page_size={page_size}; PRAGMA journal_mode=wal; CREATE TABLE t(x)"
+        ))
+        .unwrap();
     for round in 0..4 {
         let sql = match round {
             2 => "DELETE FROM t WHERE rowid % 3 <> 0; VACUUM".to_owned(),
@@ -60,19 +68,32 @@ async fn r11_replicas_of_the_real_litestream_restore_to_what_it_restores() {
         assert!(l0.len() >= 3, "{l0:?}");
         for txid in l0.iter().map(|file| file.name.max.get()) {
             let expected = folder.path().join(format!("expected-{txid}.db"));
-            litestream(&["restore", "-txid", &Txid::new(txid).to_string(), "-o", expected.to_str().unwrap(), &url]);
+            litestream(&[
+                "restore",
+                "-txid",
+                &Txid::new(txid).to_string(),
+                "-o",
+                expected.to_str().unwrap(),
+                &url,
+            ]);
             let place = Place::new();
             let mut request = place.request();
             request.target = Target::Txid(Txid::new(txid));
             request.integrity_check = IntegrityCheck::Full;
             let outcome = run(&request, replica.clone()).await.unwrap();
             assert_eq!(outcome.page_size.get(), page_size);
-            assert!(place.read() == std::fs::read(expected).unwrap(), "page size {page_size}, TXID {txid}");
+            assert!(
+                place.read() == std::fs::read(expected).unwrap(),
+                "page size {page_size}, TXID {txid}"
+            );
         }
         let place = Place::new();
         run(&place.request(), replica).await.unwrap();
         let count = |path: &Path| -> i64 {
-            rusqlite::Connection::open(path).unwrap().query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+            rusqlite::Connection::open(path)
+                .unwrap()
+                .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+                .unwrap()
         };
         assert_eq!(count(&place.output), count(&folder.path().join("app.db")));
     }

@@ -38,10 +38,23 @@ async fn w36_r24_a_database_beyond_the_lock_page() {
     // Almost all pages are zeros: the test is about their number.
     let filled = [1, 2, 1000, 1_000_000, lock - 1, lock + 1, lock + 3];
     let file = BufWriter::new(File::create(dir.join(name(1, 5).to_string())).unwrap());
-    let mut encoder = Encoder::new(file, Header::new(size, commit, Txid::new(1), Txid::new(5), 0)).unwrap();
+    let mut encoder = Encoder::new(
+        file,
+        Header::new(size, commit, Txid::new(1), Txid::new(5), 0),
+    )
+    .unwrap();
     let (zeros, ones) = (page(0, size), page(1, size));
     for number in (1..=commit).filter(|n| *n != lock) {
-        encoder.write_page(page_no(number), if filled.contains(&number) { &ones } else { &zeros }).unwrap();
+        encoder
+            .write_page(
+                page_no(number),
+                if filled.contains(&number) {
+                    &ones
+                } else {
+                    &zeros
+                },
+            )
+            .unwrap();
     }
     encoder.finish(0).unwrap();
     let replica = file_replica(folder.path());
@@ -49,8 +62,22 @@ async fn w36_r24_a_database_beyond_the_lock_page() {
     let changed = [5, lock - 1, lock + 2];
     let pages: Pages = changed.iter().map(|n| (*n, page(2, size))).collect();
     let commit = commit - 1;
-    put(&replica, 0, 6, 6, encode(Header::new(size, commit, Txid::new(6), Txid::new(6), 0), &pages, 0)).await;
-    assert_eq!(replica.list_blocking(Level::SNAPSHOT, None).unwrap().len(), 1);
+    put(
+        &replica,
+        0,
+        6,
+        6,
+        encode(
+            Header::new(size, commit, Txid::new(6), Txid::new(6), 0),
+            &pages,
+            0,
+        ),
+    )
+    .await;
+    assert_eq!(
+        replica.list_blocking(Level::SNAPSHOT, None).unwrap().len(),
+        1
+    );
 
     let place = Place::new();
     let peak = Mutex::new((0, 0));
@@ -60,10 +87,25 @@ async fn w36_r24_a_database_beyond_the_lock_page() {
         *peak = (peak.0.max(memory_used("VmRSS")), peak.1.max(descriptors()));
     };
     let replica = std::sync::Arc::new(replica);
-    litestream::restore::run(&place.request(), replica.clone(), &restore_support::env(), &progress).await.unwrap();
+    litestream::restore::run(
+        &place.request(),
+        replica.clone(),
+        &restore_support::env(),
+        &progress,
+    )
+    .await
+    .unwrap();
     let peak = peak.into_inner();
-    assert!(peak.0.saturating_sub(before.0) < 48 << 20, "{} MiB more memory", (peak.0 - before.0) >> 20);
-    assert!(peak.1 - before.1 < 32, "{} descriptors more", peak.1 - before.1);
+    assert!(
+        peak.0.saturating_sub(before.0) < 48 << 20,
+        "{} MiB more memory",
+        (peak.0 - before.0) >> 20
+    );
+    assert!(
+        peak.1 - before.1 < 32,
+        "{} descriptors more",
+        peak.1 - before.1
+    );
 
     let output = File::open(&place.output).unwrap();
     assert_eq!(output.metadata().unwrap().len(), u64::from(commit) * 512);

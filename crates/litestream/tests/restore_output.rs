@@ -31,7 +31,12 @@ async fn r27_an_existing_database_is_not_overwritten() {
     write(&place.output, b"precious");
     let error = run(&place.request(), replica.clone()).await.unwrap_err();
     let path = place.output.display();
-    assert_eq!(error.to_string(), format!("cannot restore, output path already exists and is not empty: {path}. Use -force to overwrite"));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot restore, output path already exists and is not empty: {path}. Use -force to overwrite"
+        )
+    );
     assert_eq!(place.read(), b"precious");
     let mut request = place.request();
     request.force = true;
@@ -70,8 +75,16 @@ async fn d18_force_changes_nothing_before_the_restore_is_sure() {
     let mut request = place.request();
     (request.force, request.integrity_check) = (true, IntegrityCheck::Quick);
     let error = run(&request, replica).await.unwrap_err();
-    assert!(error.to_string().starts_with("post-restore integrity check: integrity check failed: "), "{error}");
-    assert_eq!((place.read(), place.names()), (b"old database".to_vec(), vec!["out.db".to_owned()]));
+    assert!(
+        error
+            .to_string()
+            .starts_with("post-restore integrity check: integrity check failed: "),
+        "{error}"
+    );
+    assert_eq!(
+        (place.read(), place.names()),
+        (b"old database".to_vec(), vec!["out.db".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -91,7 +104,10 @@ async fn d20_r28_sidecars_are_refused_or_go_with_the_old_database() {
                 Some(b"old") => assert!(matches!(error, RestoreError::OutputExists(_))),
                 _ => assert_eq!(
                     error.to_string(),
-                    format!("cannot restore, SQLite sidecar path already exists: {}. Use -force to overwrite", sidecar.display())
+                    format!(
+                        "cannot restore, SQLite sidecar path already exists: {}. Use -force to overwrite",
+                        sidecar.display()
+                    )
                 ),
             }
             request.force = true;
@@ -107,25 +123,48 @@ async fn d19_only_regular_files_are_replaced() {
     let (_, replica) = small().await;
     let place = Place::new();
     let fifo = place.dir.path().join("fifo");
-    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
     let socket = place.dir.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     for (output, text) in [
-        (fifo.clone(), "not a regular file but a FIFO, socket or device"),
+        (
+            fifo.clone(),
+            "not a regular file but a FIFO, socket or device",
+        ),
         (socket, "not a regular file but a FIFO, socket or device"),
-        (PathBuf::from("/dev/null"), "not a regular file but a FIFO, socket or device"),
+        (
+            PathBuf::from("/dev/null"),
+            "not a regular file but a FIFO, socket or device",
+        ),
         (place.dir.path().to_owned(), "output path is a directory"),
         (place.dir.path().join(".."), "output path is a directory"),
     ] {
         for force in [false, true] {
             let mut request = place.request();
             (request.output, request.force) = (output.clone(), force);
-            let error = run(&request, replica.clone()).await.unwrap_err().to_string();
-            assert!(error.contains(text) && error.contains(&output.display().to_string()), "{error}");
+            let error = run(&request, replica.clone())
+                .await
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(text) && error.contains(&output.display().to_string()),
+                "{error}"
+            );
         }
     }
     assert!(std::fs::metadata(fifo).unwrap().file_type().is_fifo());
-    assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+    assert!(
+        std::fs::metadata("/dev/null")
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
 }
 
 #[tokio::test]
@@ -135,13 +174,22 @@ async fn d19_links_are_followed() {
     let real = place.dir.path().join("real.db");
     symlink(&real, &place.output).unwrap();
     let error = run(&place.request(), replica.clone()).await.unwrap_err();
-    assert!(error.to_string().contains("symbolic link to a file that does not exist"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("symbolic link to a file that does not exist"),
+        "{error}"
+    );
     write(&real, b"old");
     write(place.dir.path().join("real.db-wal"), b"old");
     let mut request = place.request();
     request.force = true;
     run(&request, replica).await.unwrap();
-    assert!(std::fs::symlink_metadata(&place.output).unwrap().is_symlink());
+    assert!(
+        std::fs::symlink_metadata(&place.output)
+            .unwrap()
+            .is_symlink()
+    );
     assert!(std::fs::read(&real).unwrap() == history.image(3));
     assert_eq!(place.names(), ["out.db", "real.db"]);
 }
@@ -156,7 +204,13 @@ async fn r31_missing_folders_are_made_for_the_owner_alone() {
     assert!(place.names().is_empty(), "not for nothing");
     run(&request, replica.clone()).await.unwrap();
     assert!(std::fs::read(&request.output).unwrap() == history.image(3));
-    assert_eq!(std::fs::metadata(place.dir.path().join("a")).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(
+        std::fs::metadata(place.dir.path().join("a"))
+            .unwrap()
+            .mode()
+            & 0o777,
+        0o700
+    );
     write(place.dir.path().join("file"), b"x");
     request.output = place.dir.path().join("file/out.db");
     let error = run(&request, replica).await.unwrap_err();
@@ -171,12 +225,18 @@ async fn r23_the_mode_is_that_of_the_replaced_file_or_the_umask() {
     write(&probe, b"");
     let usual = std::fs::metadata(&probe).unwrap().mode() & 0o777;
     run(&place.request(), replica.clone()).await.unwrap();
-    assert_eq!(std::fs::metadata(&place.output).unwrap().mode() & 0o777, usual);
+    assert_eq!(
+        std::fs::metadata(&place.output).unwrap().mode() & 0o777,
+        usual
+    );
     std::fs::set_permissions(&place.output, std::fs::Permissions::from_mode(0o660)).unwrap();
     let mut request = place.request();
     request.force = true;
     run(&request, replica).await.unwrap();
-    assert_eq!(std::fs::metadata(&place.output).unwrap().mode() & 0o777, 0o660);
+    assert_eq!(
+        std::fs::metadata(&place.output).unwrap().mode() & 0o777,
+        0o660
+    );
 }
 
 #[tokio::test]
@@ -184,9 +244,18 @@ async fn r09_leftovers_of_killed_restores_are_removed() {
     let (_, replica) = small().await;
     let place = Place::new();
     for number in 0..3 {
-        write(place.dir.path().join(format!(".out.db.restore-{number:016x}.tmp")), b"left");
+        write(
+            place
+                .dir
+                .path()
+                .join(format!(".out.db.restore-{number:016x}.tmp")),
+            b"left",
+        );
     }
-    let others = [".other.db.restore-0000000000000000.tmp", ".out.db.restore-00.tmp"];
+    let others = [
+        ".other.db.restore-0000000000000000.tmp",
+        ".out.db.restore-00.tmp",
+    ];
     for other in others {
         write(place.dir.path().join(other), b"not ours");
     }
@@ -222,7 +291,9 @@ async fn d25_a_dropped_local_restore_leaves_nothing() {
         let place = Place::new();
         let (left, enough) = (AtomicI64::new(steps), tokio::sync::Notify::new());
         let progress = |event| {
-            if matches!(event, Event::Progress { .. } | Event::Planned { .. }) && left.fetch_sub(1, Ordering::Relaxed) == 0 {
+            if matches!(event, Event::Progress { .. } | Event::Planned { .. })
+                && left.fetch_sub(1, Ordering::Relaxed) == 0
+            {
                 enough.notify_one();
             }
         };
@@ -247,7 +318,9 @@ async fn r33_a_database_that_appears_meanwhile_is_not_overwritten() {
             write(&output, b"made by the application");
         }
     };
-    let error = restore::run(&place.request(), Arc::new(replica), &env(), &progress).await.unwrap_err();
+    let error = restore::run(&place.request(), Arc::new(replica), &env(), &progress)
+        .await
+        .unwrap_err();
     assert!(matches!(error, RestoreError::OutputExists(_)), "{error}");
     assert_eq!(place.read(), b"made by the application");
     assert_eq!(place.names(), ["out.db"]);
@@ -261,12 +334,33 @@ async fn integrity_checks_pass_and_leave_no_files() {
     connection.execute_batch("PRAGMA journal_mode=wal; CREATE TABLE t(x); INSERT INTO t VALUES(1); PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     drop(connection);
     let image = source.read();
-    let pages = image.chunks(4096).enumerate().map(|(at, page)| (at as u32 + 1, page.to_vec())).collect();
+    let pages = image
+        .chunks(4096)
+        .enumerate()
+        .map(|(at, page)| (at as u32 + 1, page.to_vec()))
+        .collect();
     let one = ltx::Txid::new(1);
-    let header = ltx::Header::new(ltx::PageSize::new(4096).unwrap(), (image.len() / 4096) as u32, one, one, 0);
+    let header = ltx::Header::new(
+        ltx::PageSize::new(4096).unwrap(),
+        (image.len() / 4096) as u32,
+        one,
+        one,
+        0,
+    );
     let replica = memory();
-    restore_support::put(&replica, 0, 1, 1, restore_support::encode(header, &pages, 0)).await;
-    for check in [IntegrityCheck::None, IntegrityCheck::Quick, IntegrityCheck::Full] {
+    restore_support::put(
+        &replica,
+        0,
+        1,
+        1,
+        restore_support::encode(header, &pages, 0),
+    )
+    .await;
+    for check in [
+        IntegrityCheck::None,
+        IntegrityCheck::Quick,
+        IntegrityCheck::Full,
+    ] {
         let place = Place::new();
         let mut request = place.request();
         request.output = place.dir.path().join("a b?c#d%41&immutable=0.db");
@@ -339,10 +433,21 @@ impl<F: Fn(&Path) -> io::Result<()> + Send + Sync> Disk for Asking<F> {
 }
 
 fn asking(may: impl Fn(&Path) -> io::Result<()> + Send + Sync + 'static) -> Env {
-    Env { disk: Arc::new(Asking { inner: env().disk, may }), ..env() }
+    Env {
+        disk: Arc::new(Asking {
+            inner: env().disk,
+            may,
+        }),
+        ..env()
+    }
 }
 
-const OLD: [(&str, &str); 4] = [("", "old database"), ("-wal", "old wal"), ("-shm", "old shm"), ("-journal", "old journal")];
+const OLD: [(&str, &str); 4] = [
+    ("", "old database"),
+    ("-wal", "old wal"),
+    ("-shm", "old shm"),
+    ("-journal", "old journal"),
+];
 
 /// What a power cut between any two changes leaves: the old database with all its sidecars under one name, wherever
 /// they are, or the new one alone at the output.
@@ -353,7 +458,10 @@ async fn r28_the_swap_survives_a_power_cut_at_any_point() {
     for changes in 0..20 {
         let place = Place::new();
         for (suffix, content) in OLD {
-            write(place.dir.path().join(format!("out.db{suffix}")), content.as_bytes());
+            write(
+                place.dir.path().join(format!("out.db{suffix}")),
+                content.as_bytes(),
+            );
         }
         let left = AtomicI64::new(changes);
         let environment = asking(move |_| match left.fetch_sub(1, Ordering::Relaxed) {
@@ -366,7 +474,10 @@ async fn r28_the_swap_survives_a_power_cut_at_any_point() {
         let names = place.names();
         if std::fs::read(&place.output).is_ok_and(|bytes| bytes == history.image(3)) {
             swapped += 1;
-            assert!(!names.iter().any(|n| n.starts_with("out.db-")), "an old sidecar beside the new database: {names:?}");
+            assert!(
+                !names.iter().any(|n| n.starts_with("out.db-")),
+                "an old sidecar beside the new database: {names:?}"
+            );
             continue;
         }
         assert!(result.is_err());
@@ -374,11 +485,17 @@ async fn r28_the_swap_survives_a_power_cut_at_any_point() {
         let old = names.iter().filter(|n| n.starts_with("out.db")).count();
         assert_eq!(old, 4, "{names:?}");
         for (suffix, content) in OLD {
-            let holds = |name: &String| name.ends_with(suffix) && std::fs::read(place.dir.path().join(name)).unwrap() == content.as_bytes();
+            let holds = |name: &String| {
+                name.ends_with(suffix)
+                    && std::fs::read(place.dir.path().join(name)).unwrap() == content.as_bytes()
+            };
             assert!(names.iter().any(holds), "{content}: {names:?}");
         }
         let moved = |suffix: &str| !names.contains(&format!("out.db{suffix}"));
-        assert!(moved("") || !["-wal", "-shm", "-journal"].into_iter().any(moved), "the database first: {names:?}");
+        assert!(
+            moved("") || !["-wal", "-shm", "-journal"].into_iter().any(moved),
+            "the database first: {names:?}"
+        );
     }
     assert!(swapped > 3, "both sides of the swap were seen");
 }
@@ -389,20 +506,33 @@ async fn a_failed_swap_is_undone() {
     let (_, replica) = small().await;
     let place = Place::new();
     for (suffix, content) in OLD {
-        write(place.dir.path().join(format!("out.db{suffix}")), content.as_bytes());
+        write(
+            place.dir.path().join(format!("out.db{suffix}")),
+            content.as_bytes(),
+        );
     }
     let tries = AtomicI64::new(0);
     // The first change to the temporary file is its creation, the second its renaming.
     let environment = asking(move |path| match path.extension() {
-        Some(tmp) if tmp == "tmp" && tries.fetch_add(1, Ordering::Relaxed) == 1 => Err(io::ErrorKind::PermissionDenied.into()),
+        Some(tmp) if tmp == "tmp" && tries.fetch_add(1, Ordering::Relaxed) == 1 => {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
         _ => Ok(()),
     });
     let mut request = place.request();
     request.force = true;
-    let error = restore::run(&request, Arc::new(replica), &environment, &|_| {}).await.unwrap_err();
+    let error = restore::run(&request, Arc::new(replica), &environment, &|_| {})
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("out.db"), "{error}");
-    assert_eq!(place.names(), ["out.db", "out.db-journal", "out.db-shm", "out.db-wal"]);
+    assert_eq!(
+        place.names(),
+        ["out.db", "out.db-journal", "out.db-shm", "out.db-wal"]
+    );
     for (suffix, content) in OLD {
-        assert_eq!(std::fs::read(place.dir.path().join(format!("out.db{suffix}"))).unwrap(), content.as_bytes());
+        assert_eq!(
+            std::fs::read(place.dir.path().join(format!("out.db{suffix}"))).unwrap(),
+            content.as_bytes()
+        );
     }
 }

@@ -30,11 +30,21 @@ struct Batch {
 
 impl Batch {
     fn new() -> Batch {
-        Batch { numbers: Vec::new(), pages: Vec::new(), blocks: Vec::new(), ends: Vec::new() }
+        Batch {
+            numbers: Vec::new(),
+            pages: Vec::new(),
+            blocks: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// Takes pages from the source until full or at its end.
-    fn fill(&mut self, source: &mut impl PageSource, sentinel: &Sentinel, page_size: PageSize) -> Result<()> {
+    fn fill(
+        &mut self,
+        source: &mut impl PageSource,
+        sentinel: &Sentinel,
+        page_size: PageSize,
+    ) -> Result<()> {
         self.numbers.clear();
         let size = page_size.bytes();
         self.pages.resize(BATCH_BYTES.max(size), 0);
@@ -50,7 +60,11 @@ impl Batch {
     fn compress(&mut self, compressor: &mut Compressor, page_size: PageSize) {
         self.blocks.clear();
         self.ends.clear();
-        for page in self.pages.chunks_exact(page_size.bytes()).take(self.numbers.len()) {
+        for page in self
+            .pages
+            .chunks_exact(page_size.bytes())
+            .take(self.numbers.len())
+        {
             compressor.compress(page, &mut self.blocks);
             self.ends.push(self.blocks.len());
         }
@@ -58,7 +72,12 @@ impl Batch {
 
     fn encode(&self, encoder: &mut Encoder<Writer>, page_size: PageSize) -> Result<(), ltx::Error> {
         let mut start = 0;
-        for ((number, page), &end) in self.numbers.iter().zip(self.pages.chunks_exact(page_size.bytes())).zip(&self.ends) {
+        for ((number, page), &end) in self
+            .numbers
+            .iter()
+            .zip(self.pages.chunks_exact(page_size.bytes()))
+            .zip(&self.ends)
+        {
             encoder.write_compressed(*number, &self.blocks[start..end], page)?;
             start = end;
         }
@@ -88,19 +107,35 @@ pub(super) fn write_pages(
                 return Ok(());
             }
             batch.compress(&mut compressor, page_size);
-            batch.encode(encoder, page_size).map_err(|source| Error::Encode { name, source })?;
+            batch
+                .encode(encoder, page_size)
+                .map_err(|source| Error::Encode { name, source })?;
         }
     }
     let (jobs, tasks) = start_threads(env, threads, page_size)?;
-    let result = feed(&jobs, encoder, name, page_size, source, sentinel, stop, threads * BATCHES_PER_THREAD);
+    let result = feed(
+        &jobs,
+        encoder,
+        name,
+        page_size,
+        source,
+        sentinel,
+        stop,
+        threads * BATCHES_PER_THREAD,
+    );
     drop(jobs);
     for task in tasks {
-        task.join().map_err(Error::io("compression thread", "ltx"))?;
+        task.join()
+            .map_err(Error::io("compression thread", "ltx"))?;
     }
     result
 }
 
-fn start_threads(env: &Env, threads: usize, page_size: PageSize) -> Result<(mpsc::Sender<Job>, Vec<Box<dyn Task>>)> {
+fn start_threads(
+    env: &Env,
+    threads: usize,
+    page_size: PageSize,
+) -> Result<(mpsc::Sender<Job>, Vec<Box<dyn Task>>)> {
     let (jobs, queue) = mpsc::channel::<Job>();
     let queue = Arc::new(Mutex::new(queue));
     let mut tasks = Vec::new();
@@ -115,7 +150,11 @@ fn start_threads(env: &Env, threads: usize, page_size: PageSize) -> Result<(mpsc
                 let _ = done.send(batch); // nobody waits any more after an error
             }
         };
-        tasks.push(env.spawn.spawn("compress", Box::new(work)).map_err(Error::io("start thread", "compress"))?);
+        tasks.push(
+            env.spawn
+                .spawn("compress", Box::new(work))
+                .map_err(Error::io("start thread", "compress"))?,
+        );
     }
     Ok((jobs, tasks))
 }
@@ -147,13 +186,21 @@ fn feed(
             jobs.send((batch, done)).map_err(|_| Error::Closed)?;
             in_flight.push_back(result);
         }
-        let Some(result) = in_flight.pop_front() else { return Ok(()) };
+        let Some(result) = in_flight.pop_front() else {
+            return Ok(());
+        };
         let batch = result.recv().map_err(|_| Error::Closed)?;
-        batch.encode(encoder, page_size).map_err(|source| Error::Encode { name, source })?;
+        batch
+            .encode(encoder, page_size)
+            .map_err(|source| Error::Encode { name, source })?;
         spare.push(batch);
     }
 }
 
 fn check(stop: &AtomicBool) -> Result<()> {
-    if stop.load(Ordering::Relaxed) { Err(Error::Closed) } else { Ok(()) }
+    if stop.load(Ordering::Relaxed) {
+        Err(Error::Closed)
+    } else {
+        Ok(())
+    }
 }

@@ -79,15 +79,23 @@ impl std::fmt::Display for FullReason {
 
 /// Decides. Sound because frames of one generation are only appended, and a generation ends by a restart only.
 pub fn decide(last: Option<&LastFile>, now: &WalView) -> Decision {
-    let Some(last) = last else { return Decision::Full(FullReason::NothingStaged) };
+    let Some(last) = last else {
+        return Decision::Full(FullReason::NothingStaged);
+    };
     if last.page_size != now.page_size {
         return Decision::Full(FullReason::PageSizeChanged);
     }
-    let Some(cursor) = last.cursor else { return Decision::Full(FullReason::PositionLost) };
+    let Some(cursor) = last.cursor else {
+        return Decision::Full(FullReason::PositionLost);
+    };
     if cursor.frames == 0 {
         // Nothing was in the WAL. All since is still in it unless a checkpoint wrote the database file.
         let all_there = now.backfilled == 0 && last.database_unchanged;
-        return if all_there { Decision::Continue(cursor) } else { Decision::Full(FullReason::WalRestarted) };
+        return if all_there {
+            Decision::Continue(cursor)
+        } else {
+            Decision::Full(FullReason::WalRestarted)
+        };
     }
     if now.salts == cursor.salts {
         return if now.frames < cursor.frames {

@@ -82,7 +82,9 @@ impl Capture<'_> {
     /// Stages the next file after `last`: committed frames from its cursor on, up to the first commit at which the memory
     /// budget is used up. `None` if nothing was committed since. Call again until it gives none.
     pub fn next(&mut self, last: &Position, state: &WalState) -> Result<Option<Staged>> {
-        let Some(start) = self.start_of(&last.cursor, state)? else { return Ok(None) };
+        let Some(start) = self.start_of(&last.cursor, state)? else {
+            return Ok(None);
+        };
         if start.frames >= state.frames {
             return Ok(None);
         }
@@ -96,12 +98,27 @@ impl Capture<'_> {
             wal_salt2: chunk.start.salts.1,
             ..self.header(FileName::single(txid), chunk.commit, last.page_size)
         };
-        let pages = WalPages::new(self.wal, &mut chunk.pages, chunk.commit, growth, chunk.start);
+        let pages = WalPages::new(
+            self.wal,
+            &mut chunk.pages,
+            chunk.commit,
+            growth,
+            chunk.start,
+        );
         let (size, pages) = self.write(Level::L0, header, pages)?;
-        let position = Position { txid, commit: chunk.commit, page_size: last.page_size, cursor: chunk.end };
-        self.staging.save_cursor(txid, &position.cursor, &self.settings.path)?;
+        let position = Position {
+            txid,
+            commit: chunk.commit,
+            page_size: last.page_size,
+            cursor: chunk.end,
+        };
         let wal_bytes = header.wal_size as u64;
-        Ok(Some(Staged { position, size, pages, wal_bytes }))
+        Ok(Some(Staged {
+            position,
+            size,
+            pages,
+            wal_bytes,
+        }))
     }
 
     /// Stages a file with every page of the state, as level-0 file `txid`.
@@ -115,9 +132,18 @@ impl Capture<'_> {
             ..self.header(FileName::single(txid), state.pages, state.page_size)
         };
         let (size, pages) = self.write_database(Level::L0, header, state, &cursor)?;
-        let position = Position { txid, commit: state.pages, page_size: state.page_size, cursor };
-        self.staging.save_cursor(txid, &cursor, &self.settings.path)?;
-        Ok(Staged { position, size, pages, wal_bytes: header.wal_size as u64 })
+        let position = Position {
+            txid,
+            commit: state.pages,
+            page_size: state.page_size,
+            cursor,
+        };
+        Ok(Staged {
+            position,
+            size,
+            pages,
+            wal_bytes: header.wal_size as u64,
+        })
     }
 
     /// Stages a level-9 snapshot of the state at `position`, which must be the state's own.
@@ -133,7 +159,10 @@ impl Capture<'_> {
     fn start_of(&self, cursor: &Cursor, state: &WalState) -> Result<Option<Cursor>> {
         if state.salts == cursor.salts {
             if state.frames < cursor.frames {
-                return Err(self.changed(format!("it holds {} frames, {} were captured", state.frames, cursor.frames)));
+                return Err(self.changed(format!(
+                    "it holds {} frames, {} were captured",
+                    state.frames, cursor.frames
+                )));
             }
             return Ok(Some(*cursor));
         }
@@ -146,8 +175,12 @@ impl Capture<'_> {
             return Err(self.changed("it was restarted more than once".into()));
         }
         match self.wal.header()? {
-            Some(header) if header.salts == state.salts && header.page_size == cursor.page_size => Ok(Some(Cursor::start(&header))),
-            Some(header) if header.page_size != cursor.page_size => Err(self.changed(format!("page size is now {}", header.page_size.get()))),
+            Some(header) if header.salts == state.salts && header.page_size == cursor.page_size => {
+                Ok(Some(Cursor::start(&header)))
+            }
+            Some(header) if header.page_size != cursor.page_size => {
+                Err(self.changed(format!("page size is now {}", header.page_size.get())))
+            }
             _ => Err(self.changed("its header does not match the WAL-index".into())),
         }
     }
@@ -159,11 +192,17 @@ impl Capture<'_> {
         }
         // One transaction larger than memory allows: keep offsets and read its pages again when they are written.
         let offsets = PageSet::offsets_only(start.page_size);
-        self.read_range(start, state, offsets)?.ok_or_else(|| self.changed("no commit where there was one".into()))
+        self.read_range(start, state, offsets)?
+            .ok_or_else(|| self.changed("no commit where there was one".into()))
     }
 
     /// Reads until the state's end or the first commit after a third of the budget. `None` if the budget ran out before a commit.
-    fn read_range(&self, start: Cursor, state: &WalState, mut pages: PageSet) -> Result<Option<Chunk>> {
+    fn read_range(
+        &self,
+        start: Cursor,
+        state: &WalState,
+        mut pages: PageSet,
+    ) -> Result<Option<Chunk>> {
         let mut cursor = start;
         let (mut commit, mut overflow, mut done) = (0, false, false);
         let step = frame_size(start.page_size) as usize;
@@ -183,7 +222,10 @@ impl Capture<'_> {
                 !done
             });
             if end == ScanEnd::Invalid {
-                return Err(self.changed(format!("frame {} is not the one that was committed", cursor.frames + 1)));
+                return Err(self.changed(format!(
+                    "frame {} is not the one that was committed",
+                    cursor.frames + 1
+                )));
             }
         }
         if overflow {
@@ -192,15 +234,27 @@ impl Capture<'_> {
         if commit == 0 {
             return Err(self.changed("the last committed frame ends no transaction".into()));
         }
-        if cursor.frames == state.frames && (cursor.checksum != state.checksum || commit != state.pages) {
+        if cursor.frames == state.frames
+            && (cursor.checksum != state.checksum || commit != state.pages)
+        {
             return Err(self.changed("its checksum differs from the WAL-index's".into()));
         }
-        Ok(Some(Chunk { pages, start, end: cursor, commit }))
+        Ok(Some(Chunk {
+            pages,
+            start,
+            end: cursor,
+            commit,
+        }))
     }
 
     /// Pages between the old and the new size that the chunk doesn't hold. A merge of files must never take an older version
     /// of them, so each file that grows the database carries them all.
-    fn growth_pages(&self, chunk: &mut Chunk, old: u32, state: &WalState) -> Result<Vec<(PageNo, Option<u32>)>> {
+    fn growth_pages(
+        &self,
+        chunk: &mut Chunk,
+        old: u32,
+        state: &WalState,
+    ) -> Result<Vec<(PageNo, Option<u32>)>> {
         let lock_page = chunk.start.page_size.lock_page();
         let missing: Vec<PageNo> = (old.saturating_add(1)..=chunk.commit)
             .filter_map(PageNo::new)
@@ -211,9 +265,17 @@ impl Capture<'_> {
         }
         // An older frame of this generation may hold one; SQLite would read it from there.
         let mut older = PageSet::offsets_only(chunk.start.page_size);
-        self.collect_frames(&mut older, state.backfilled.min(chunk.start.frames), &chunk.start)?;
-        let frames: std::collections::HashMap<PageNo, u32> = older.sorted(chunk.commit).into_iter().collect();
-        Ok(missing.into_iter().map(|p| (p, frames.get(&p).copied())).collect())
+        self.collect_frames(
+            &mut older,
+            state.backfilled.min(chunk.start.frames),
+            &chunk.start,
+        )?;
+        let frames: std::collections::HashMap<PageNo, u32> =
+            older.sorted(chunk.commit).into_iter().collect();
+        Ok(missing
+            .into_iter()
+            .map(|p| (p, frames.get(&p).copied()))
+            .collect())
     }
 
     /// Notes the frames from index `from` up to the cursor, verified, and returns the checksum reached.
@@ -221,7 +283,10 @@ impl Capture<'_> {
         if from >= to.frames {
             return Ok(());
         }
-        let mut cursor = self.wal.cursor_at(from, to)?.ok_or_else(|| self.changed("a captured frame is gone".into()))?;
+        let mut cursor = self
+            .wal
+            .cursor_at(from, to)?
+            .ok_or_else(|| self.changed("a captured frame is gone".into()))?;
         let step = frame_size(to.page_size) as usize;
         let mut buf = vec![0; (READ_BYTES / step).max(1) * step];
         while cursor.frames < to.frames {
@@ -233,7 +298,10 @@ impl Capture<'_> {
                 true
             });
             if end == ScanEnd::Invalid {
-                return Err(self.changed(format!("frame {} is not the one that was committed", cursor.frames + 1)));
+                return Err(self.changed(format!(
+                    "frame {} is not the one that was committed",
+                    cursor.frames + 1
+                )));
             }
         }
         if cursor.checksum != to.checksum {
@@ -246,19 +314,39 @@ impl Capture<'_> {
     fn cursor_at(&self, state: &WalState) -> Result<Cursor> {
         let header = self.wal.header()?.filter(|h| h.salts == state.salts);
         match header {
-            Some(h) => Ok(Cursor { frames: state.frames, checksum: if state.frames == 0 { h.checksum } else { state.checksum }, ..Cursor::start(&h) }),
+            Some(h) => Ok(Cursor {
+                frames: state.frames,
+                checksum: if state.frames == 0 {
+                    h.checksum
+                } else {
+                    state.checksum
+                },
+                ..Cursor::start(&h)
+            }),
             // Empty, or restarted in shared memory and not yet written.
             None if state.frames == 0 => Ok(Cursor::before_any(state.page_size)),
             None => Err(self.changed("its header does not match the WAL-index".into())),
         }
     }
 
-    fn write_database(&mut self, level: Level, header: Header, state: &WalState, cursor: &Cursor) -> Result<(u64, u32)> {
+    fn write_database(
+        &mut self,
+        level: Level,
+        header: Header,
+        state: &WalState,
+        cursor: &Cursor,
+    ) -> Result<(u64, u32)> {
         let mut frames = PageSet::offsets_only(state.page_size);
         // What is backfilled is in the database file, which stands still under the guard.
         self.collect_frames(&mut frames, state.backfilled, cursor)?;
         let sentinel = self.sentinel;
-        let pages = DatabasePages::new(sentinel, self.wal, frames.sorted(state.pages), state.pages, cursor);
+        let pages = DatabasePages::new(
+            sentinel,
+            self.wal,
+            frames.sorted(state.pages),
+            state.pages,
+            cursor,
+        );
         self.write(level, header, pages)
     }
 
@@ -280,22 +368,43 @@ impl Capture<'_> {
         }
     }
 
-    fn write(&mut self, level: Level, header: Header, mut pages: impl PageSource) -> Result<(u64, u32)> {
+    fn write(
+        &mut self,
+        level: Level,
+        header: Header,
+        mut pages: impl PageSource,
+    ) -> Result<(u64, u32)> {
         let name = FileName::new(header.min_txid, header.max_txid);
         let encode = |source| Error::Encode { name, source };
         let writer: Writer = self.staging.create(level, name)?;
         let mut encoder = Encoder::new(writer, header).map_err(encode)?;
-        compress::write_pages(self.env, &mut encoder, name, header.page_size, &mut pages, self.sentinel, self.stop)?;
+        compress::write_pages(
+            self.env,
+            &mut encoder,
+            name,
+            header.page_size,
+            &mut pages,
+            self.sentinel,
+            self.stop,
+        )?;
         let (writer, written) = encoder.finish(0).map_err(encode)?;
-        self.staging.publish(writer, level, name, UnixMillis(header.timestamp_ms))?;
+        self.staging
+            .publish(writer, level, name, UnixMillis(header.timestamp_ms))?;
         Ok((written.size, written.page_count))
     }
 
     fn check_stop(&self) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Closed) } else { Ok(()) }
+        if self.stop.load(Ordering::Relaxed) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     fn changed(&self, what: String) -> Error {
-        Error::WalChanged { path: self.settings.path.clone(), what }
+        Error::WalChanged {
+            path: self.settings.path.clone(),
+            what,
+        }
     }
 }

@@ -32,15 +32,29 @@ pub(super) struct WalPages<'a> {
 
 impl<'a> WalPages<'a> {
     /// `growth`: page and, if an older frame holds it, that frame.
-    pub fn new(wal: &'a WalFile, set: &'a mut PageSet, commit: u32, growth: Vec<(PageNo, Option<u32>)>, like: Cursor) -> WalPages<'a> {
+    pub fn new(
+        wal: &'a WalFile,
+        set: &'a mut PageSet,
+        commit: u32,
+        growth: Vec<(PageNo, Option<u32>)>,
+        like: Cursor,
+    ) -> WalPages<'a> {
         let lock_page = like.page_size.lock_page();
         let mut captured = set.sorted(commit);
         captured.retain(|e| e.0 != lock_page);
-        WalPages { wal, set, captured: captured.into_iter().peekable(), growth: growth.into_iter().peekable(), like, frame: Vec::new() }
+        WalPages {
+            wal,
+            set,
+            captured: captured.into_iter().peekable(),
+            growth: growth.into_iter().peekable(),
+            like,
+            frame: Vec::new(),
+        }
     }
 
     fn from_frame(&mut self, index: u32, number: PageNo, page: &mut [u8]) -> Result<()> {
-        self.wal.read_page(index, number, &self.like, &mut self.frame)?;
+        self.wal
+            .read_page(index, number, &self.like, &mut self.frame)?;
         page.copy_from_slice(&self.frame[FRAME_HEADER_SIZE..]);
         Ok(())
     }
@@ -60,7 +74,9 @@ impl PageSource for WalPages<'_> {
             }
             return Ok(Some(number));
         }
-        let Some((number, entry)) = self.captured.next() else { return Ok(None) };
+        let Some((number, entry)) = self.captured.next() else {
+            return Ok(None);
+        };
         match self.set.place(entry) {
             Place::Memory(data) => page.copy_from_slice(data),
             Place::Frame(index) => self.from_frame(index, number, page)?,
@@ -88,7 +104,13 @@ pub(super) struct DatabasePages<'a> {
 
 impl<'a> DatabasePages<'a> {
     /// `frames`: pages whose newest version is in the WAL, ascending.
-    pub fn new(_sentinel: &Sentinel, wal: &'a WalFile, frames: Vec<(PageNo, u32)>, commit: u32, like: &Cursor) -> DatabasePages<'a> {
+    pub fn new(
+        _sentinel: &Sentinel,
+        wal: &'a WalFile,
+        frames: Vec<(PageNo, u32)>,
+        commit: u32,
+        like: &Cursor,
+    ) -> DatabasePages<'a> {
         DatabasePages {
             wal,
             frames: frames.into_iter().peekable(),
@@ -108,10 +130,13 @@ impl PageSource for DatabasePages<'_> {
         if PageNo::new(self.next) == Some(self.page_size.lock_page()) {
             self.next += 1;
         }
-        let Some(number) = PageNo::new(self.next).filter(|_| self.next <= self.commit) else { return Ok(None) };
+        let Some(number) = PageNo::new(self.next).filter(|_| self.next <= self.commit) else {
+            return Ok(None);
+        };
         self.next += 1;
         if let Some((_, index)) = self.frames.next_if(|e| e.0 == number) {
-            self.wal.read_page(index, number, &self.like, &mut self.frame)?;
+            self.wal
+                .read_page(index, number, &self.like, &mut self.frame)?;
             page.copy_from_slice(&self.frame[FRAME_HEADER_SIZE..]);
             return Ok(Some(number));
         }

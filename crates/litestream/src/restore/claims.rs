@@ -18,7 +18,10 @@ pub(super) struct Claims {
 impl Claims {
     /// Nothing is claimed but the lock page, which no file holds.
     pub(super) fn new(pages: u32, size: PageSize) -> Claims {
-        let mut claims = Claims { words: vec![0; pages.div_ceil(64) as usize], pages };
+        let mut claims = Claims {
+            words: vec![0; pages.div_ceil(64) as usize],
+            pages,
+        };
         claims.claim(size.lock_page());
         claims
     }
@@ -58,7 +61,14 @@ struct State {
 
 impl Turns {
     pub(super) fn new(claims: Claims) -> Turns {
-        Turns { state: Mutex::new(State { next: 0, stopped: false, claims }), changed: Condvar::new() }
+        Turns {
+            state: Mutex::new(State {
+                next: 0,
+                stopped: false,
+                claims,
+            }),
+            changed: Condvar::new(),
+        }
     }
 
     /// Waits until all tickets below `ticket` were used, then uses it. `None` if it was stopped.
@@ -130,7 +140,10 @@ mod tests {
 
     #[test]
     fn an_empty_database_misses_nothing() {
-        assert_eq!(Claims::new(0, PageSize::new(512).unwrap()).first_free(), None);
+        assert_eq!(
+            Claims::new(0, PageSize::new(512).unwrap()).first_free(),
+            None
+        );
     }
 
     #[test]

@@ -14,7 +14,9 @@ pub enum RestoreError {
     #[error("no matching backup files available")]
     NoBackup,
     /// The chain has a hole.
-    #[error("cannot calc restore plan: non-contiguous ltx files: have up to {have} but next file starts at {next}")]
+    #[error(
+        "cannot calc restore plan: non-contiguous ltx files: have up to {have} but next file starts at {next}"
+    )]
     NonContiguous {
         /// The last TXID that can be reached.
         have: Txid,
@@ -96,7 +98,9 @@ pub enum RestoreError {
         what: String,
     },
     /// No file of the chain holds this page.
-    #[error("decode database: page {page} of {pages} is in none of the {files} files up to TXID {txid}")]
+    #[error(
+        "decode database: page {page} of {pages} is in none of the {files} files up to TXID {txid}"
+    )]
     PageMissing {
         /// The page.
         page: PageNo,
@@ -161,16 +165,26 @@ impl RestoreError {
     }
 
     pub(super) fn mismatch(file: FileInfo, what: impl Into<String>) -> RestoreError {
-        RestoreError::Mismatch { file, what: what.into() }
+        RestoreError::Mismatch {
+            file,
+            what: what.into(),
+        }
     }
 
     pub(super) fn damaged(file: FileInfo) -> impl FnOnce(ltx::Error) -> RestoreError {
         move |source| RestoreError::Damaged { file, source }
     }
 
-    pub(super) fn output(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> RestoreError {
+    pub(super) fn output(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> RestoreError {
         let path = path.into();
-        move |source| RestoreError::Output { action, path, source }
+        move |source| RestoreError::Output {
+            action,
+            path,
+            source,
+        }
     }
 }
 

@@ -46,11 +46,18 @@ struct LocalFile {
 
 impl Fetch for Local {
     fn open(&self, info: FileInfo) -> Result<Box<dyn Ranged>, RestoreError> {
-        let path = self.replica.local_path(info.level, info.name).ok_or(RestoreError::Gone(info))?;
+        let path = self
+            .replica
+            .local_path(info.level, info.name)
+            .ok_or(RestoreError::Gone(info))?;
         match self.disk.open(&path) {
             Ok(file) => Ok(Box::new(LocalFile { info, path, file })),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(RestoreError::Gone(info)),
-            Err(source) => Err(RestoreError::Read { file: info, path, source }),
+            Err(source) => Err(RestoreError::Read {
+                file: info,
+                path,
+                source,
+            }),
         }
     }
 }
@@ -67,7 +74,13 @@ impl LocalFile {
                     offset += n as u64;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(RestoreError::Read { file: self.info, path: self.path.clone(), source }),
+                Err(source) => {
+                    return Err(RestoreError::Read {
+                        file: self.info,
+                        path: self.path.clone(),
+                        source,
+                    });
+                }
             }
         }
         Ok(filled)
@@ -91,7 +104,14 @@ impl Ranged for LocalFile {
 }
 
 fn check_len(file: FileInfo, offset: u64, got: usize, wanted: usize) -> Result<(), RestoreError> {
-    if got == wanted { Ok(()) } else { Err(RestoreError::Length { file, actual: offset + got as u64 }) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(RestoreError::Length {
+            file,
+            actual: offset + got as u64,
+        })
+    }
 }
 
 /// Files behind the async side: each read is sent there as a request and waited for.
@@ -120,7 +140,10 @@ impl Remote {
 
 impl Fetch for Remote {
     fn open(&self, info: FileInfo) -> Result<Box<dyn Ranged>, RestoreError> {
-        Ok(Box::new(RemoteFile { info, requests: self.requests.clone() }))
+        Ok(Box::new(RemoteFile {
+            info,
+            requests: self.requests.clone(),
+        }))
     }
 }
 
@@ -132,10 +155,20 @@ struct RemoteFile {
 impl RemoteFile {
     fn ask(&self, offset: u64, len: Option<u64>, buf: &mut Vec<u8>) -> Result<(), RestoreError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request { file: self.info, offset, len, buf: std::mem::take(buf), reply };
+        let request = Request {
+            file: self.info,
+            offset,
+            len,
+            buf: std::mem::take(buf),
+            reply,
+        };
         // Nobody at the other end: the restore was dropped.
-        self.requests.blocking_send(request).map_err(|_| RestoreError::Cancelled)?;
-        *buf = answer.blocking_recv().map_err(|_| RestoreError::Cancelled)??;
+        self.requests
+            .blocking_send(request)
+            .map_err(|_| RestoreError::Cancelled)?;
+        *buf = answer
+            .blocking_recv()
+            .map_err(|_| RestoreError::Cancelled)??;
         Ok(())
     }
 }
@@ -155,27 +188,61 @@ impl Ranged for RemoteFile {
 impl Request {
     /// Reads what was asked for and answers.
     pub(super) async fn serve(self, replica: SharedReplica, env: Env) {
-        let Request { file, offset, len, mut buf, reply } = self;
-        let read = read_all_retrying(&*replica, file.level, file.name, offset, len, &*env.clock, PATIENCE).await;
-        let answer = read.map_err(|source| fetch_error(file, source)).map(|bytes| {
-            buf.clear();
-            buf.extend_from_slice(&bytes);
-            buf
-        });
+        let Request {
+            file,
+            offset,
+            len,
+            mut buf,
+            reply,
+        } = self;
+        let read = read_all_retrying(
+            &*replica,
+            file.level,
+            file.name,
+            offset,
+            len,
+            &*env.clock,
+            PATIENCE,
+        )
+        .await;
+        let answer = read
+            .map_err(|source| fetch_error(file, source))
+            .map(|bytes| {
+                buf.clear();
+                buf.extend_from_slice(&bytes);
+                buf
+            });
         // The thread gave up: nobody to tell.
         let _ = reply.send(answer);
     }
 }
 
 /// Reads a file's header, before any thread is started.
-pub(super) async fn header(replica: &SharedReplica, env: &Env, file: FileInfo) -> Result<Header, RestoreError> {
+pub(super) async fn header(
+    replica: &SharedReplica,
+    env: &Env,
+    file: FileInfo,
+) -> Result<Header, RestoreError> {
     let len = Some(HEADER_SIZE as u64);
-    let bytes = read_all_retrying(&**replica, file.level, file.name, 0, len, &*env.clock, PATIENCE).await;
+    let bytes = read_all_retrying(
+        &**replica,
+        file.level,
+        file.name,
+        0,
+        len,
+        &*env.clock,
+        PATIENCE,
+    )
+    .await;
     let bytes = bytes.map_err(|source| fetch_error(file, source))?;
     check_len(file, 0, bytes.len(), HEADER_SIZE)?;
     Header::decode(&bytes).map_err(RestoreError::damaged(file))
 }
 
 fn fetch_error(file: FileInfo, source: litestream_replica::Error) -> RestoreError {
-    if source.is_not_found() { RestoreError::Gone(file) } else { RestoreError::Fetch { file, source } }
+    if source.is_not_found() {
+        RestoreError::Gone(file)
+    } else {
+        RestoreError::Fetch { file, source }
+    }
 }

@@ -51,14 +51,22 @@ struct End {
 impl Fold {
     /// `header`: the sum of what comes before the first part.
     pub(super) fn new(header: u64) -> Fold {
-        Fold(Mutex::new(State { crc: header, next: 0, early: BTreeMap::new(), end: None }))
+        Fold(Mutex::new(State {
+            crc: header,
+            next: 0,
+            early: BTreeMap::new(),
+            end: None,
+        }))
     }
 
     /// Part `number` (from zero) was read.
     pub(super) fn part(&self, number: u64, sum: Sum) -> Verdict {
         let mut state = self.0.lock();
         state.early.insert(number, sum);
-        while let Some(sum) = { let next = state.next; state.early.remove(&next) } {
+        while let Some(sum) = {
+            let next = state.next;
+            state.early.remove(&next)
+        } {
             state.crc = crc64_combine(state.crc, sum.crc, sum.len);
             state.next += 1;
         }
@@ -68,7 +76,11 @@ impl Fold {
     /// There are `parts` parts, followed by `rest`; all of it should give `expected`.
     pub(super) fn end(&self, parts: u64, rest: Sum, expected: u64) -> Verdict {
         let mut state = self.0.lock();
-        state.end = Some(End { parts, rest, expected });
+        state.end = Some(End {
+            parts,
+            rest,
+            expected,
+        });
         state.verdict()
     }
 }
@@ -78,7 +90,14 @@ impl State {
         match self.end {
             Some(end) if end.parts == self.next => {
                 let actual = stored(crc64_combine(self.crc, end.rest.crc, end.rest.len));
-                if actual == end.expected { Verdict::Verified } else { Verdict::Wrong { actual, expected: end.expected } }
+                if actual == end.expected {
+                    Verdict::Verified
+                } else {
+                    Verdict::Wrong {
+                        actual,
+                        expected: end.expected,
+                    }
+                }
             }
             _ => Verdict::Open,
         }
@@ -96,7 +115,10 @@ mod tests {
     use ltx::crc64;
 
     fn sum(bytes: &[u8]) -> Sum {
-        Sum { crc: crc64(bytes), len: bytes.len() as u64 }
+        Sum {
+            crc: crc64(bytes),
+            len: bytes.len() as u64,
+        }
     }
 
     #[test]
@@ -114,6 +136,9 @@ mod tests {
         let expected = stored(crc64(b"header, one, rest"));
         let fold = Fold::new(crc64(b"header, "));
         assert_eq!(fold.part(0, sum(b"0ne, ")), Verdict::Open);
-        assert!(matches!(fold.end(1, sum(b"rest"), expected), Verdict::Wrong { .. }));
+        assert!(matches!(
+            fold.end(1, sum(b"rest"), expected),
+            Verdict::Wrong { .. }
+        ));
     }
 }

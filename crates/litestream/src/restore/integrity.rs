@@ -42,7 +42,12 @@ impl Interrupt {
 }
 
 /// Checks the database at `path`, to which nobody writes. Makes no files beside it.
-pub(super) fn check(path: &Path, mode: IntegrityCheck, vfs: Option<&str>, interrupt: &Interrupt) -> Result<(), RestoreError> {
+pub(super) fn check(
+    path: &Path,
+    mode: IntegrityCheck,
+    vfs: Option<&str>,
+    interrupt: &Interrupt,
+) -> Result<(), RestoreError> {
     let pragma = match mode {
         IntegrityCheck::None => return Ok(()),
         IntegrityCheck::Quick => "quick_check",
@@ -60,8 +65,15 @@ pub(super) fn check(path: &Path, mode: IntegrityCheck, vfs: Option<&str>, interr
 }
 
 /// The first row of the pragma's result.
-fn run(path: &Path, pragma: &str, vfs: Option<&str>, interrupt: &Interrupt) -> rusqlite::Result<String> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+fn run(
+    path: &Path,
+    pragma: &str,
+    vfs: Option<&str>,
+    interrupt: &Interrupt,
+) -> rusqlite::Result<String> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let uri = immutable_uri(path);
     let conn = match vfs {
         None => Connection::open_with_flags(uri, flags)?,
@@ -82,10 +94,16 @@ fn run(path: &Path, pragma: &str, vfs: Option<&str>, interrupt: &Interrupt) -> r
 fn immutable_uri(path: &Path) -> String {
     let bytes = path.as_os_str().as_encoded_bytes();
     // An empty authority, so that no path can be taken for one.
-    let mut uri = String::from(if bytes.first() == Some(&b'/') { "file://" } else { "file:" });
+    let mut uri = String::from(if bytes.first() == Some(&b'/') {
+        "file://"
+    } else {
+        "file:"
+    });
     for &byte in bytes {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(byte as char),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(byte as char)
+            }
             _ => {
                 // Writing to a string cannot fail.
                 let _ = write!(uri, "%{byte:02x}");
@@ -102,8 +120,14 @@ mod tests {
 
     #[test]
     fn all_paths_become_uris() {
-        assert_eq!(immutable_uri(Path::new("/a b/c#?%.db")), "file:///a%20b/c%23%3f%25.db?immutable=1");
+        assert_eq!(
+            immutable_uri(Path::new("/a b/c#?%.db")),
+            "file:///a%20b/c%23%3f%25.db?immutable=1"
+        );
         assert_eq!(immutable_uri(Path::new("//a")), "file:////a?immutable=1");
-        assert_eq!(immutable_uri(Path::new("rel/ü")), "file:rel/%c3%bc?immutable=1");
+        assert_eq!(
+            immutable_uri(Path::new("rel/ü")),
+            "file:rel/%c3%bc?immutable=1"
+        );
     }
 }

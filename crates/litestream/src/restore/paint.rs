@@ -25,8 +25,22 @@ pub(super) struct Painter<'a> {
 }
 
 impl<'a> Painter<'a> {
-    pub(super) fn new(out: &'a dyn File, tally: &'a Tally, page_size: PageSize, checksums: bool) -> Painter<'a> {
-        Painter { out, tally, page_size, checksums, buf: vec![0; BUFFER], filled: 0, first: None, next: None }
+    pub(super) fn new(
+        out: &'a dyn File,
+        tally: &'a Tally,
+        page_size: PageSize,
+        checksums: bool,
+    ) -> Painter<'a> {
+        Painter {
+            out,
+            tally,
+            page_size,
+            checksums,
+            buf: vec![0; BUFFER],
+            filled: 0,
+            first: None,
+            next: None,
+        }
     }
 
     /// A page's place in the buffer. What is put there counts only after [`Painter::keep`].
@@ -59,8 +73,11 @@ impl<'a> Painter<'a> {
     pub(super) fn flush(&mut self) -> std::io::Result<()> {
         let filled = std::mem::take(&mut self.filled);
         self.next = None;
-        let Some(first) = self.first.take() else { return Ok(()) };
-        self.out.write_at(&self.buf[..filled], first.offset(self.page_size))?;
+        let Some(first) = self.first.take() else {
+            return Ok(());
+        };
+        self.out
+            .write_at(&self.buf[..filled], first.offset(self.page_size))?;
         self.tally.wrote(filled as u64);
         Ok(())
     }

@@ -34,7 +34,10 @@ impl Plan {
         let mut have = Txid::ZERO;
         for file in &files {
             if file.name.min > have.next() || file.name.max <= have {
-                return Err(RestoreError::NonContiguous { have, next: file.name.min });
+                return Err(RestoreError::NonContiguous {
+                    have,
+                    next: file.name.min,
+                });
             }
             have = file.name.max;
         }
@@ -74,7 +77,11 @@ pub async fn plan(target: Target, replica: &SharedReplica) -> Result<Plan, Resto
     let mut tries = 1;
     loop {
         match plan_once(target, replica).await {
-            Err(RestoreError::NonContiguous { .. } | RestoreError::NoBackup) if tries < LISTINGS_MAX => tries += 1,
+            Err(RestoreError::NonContiguous { .. } | RestoreError::NoBackup)
+                if tries < LISTINGS_MAX =>
+            {
+                tries += 1
+            }
             result => return result,
         }
     }
@@ -93,6 +100,8 @@ async fn plan_once(target: Target, replica: &SharedReplica) -> Result<Plan, Rest
     match chain::plan::plan(&files, target) {
         Ok(plan) => Plan::new(plan.needed()),
         Err(PlanError::NotAvailable) => Err(RestoreError::NoBackup),
-        Err(PlanError::NonContiguous { have, next }) => Err(RestoreError::NonContiguous { have, next }),
+        Err(PlanError::NonContiguous { have, next }) => {
+            Err(RestoreError::NonContiguous { have, next })
+        }
     }
 }

@@ -65,7 +65,10 @@ impl Tally {
 
     /// Bytes read, bytes written.
     pub(super) fn progress(&self) -> (u64, u64) {
-        (self.bytes_read.load(Ordering::Relaxed), self.bytes_written.load(Ordering::Relaxed))
+        (
+            self.bytes_read.load(Ordering::Relaxed),
+            self.bytes_written.load(Ordering::Relaxed),
+        )
     }
 
     /// To be asked when all threads have ended without an error: whether every file was read to its end, and what the
@@ -74,16 +77,26 @@ impl Tally {
         let ends = self.ends.lock();
         let known: Vec<Ends> = ends.iter().copied().flatten().collect();
         let verified = self.verified.load(Ordering::Relaxed);
-        assert!(known.len() == ends.len() && verified == ends.len(), "every file is read to its end: {verified} of {}", ends.len());
+        assert!(
+            known.len() == ends.len() && verified == ends.len(),
+            "every file is read to its end: {verified} of {}",
+            ends.len()
+        );
         for pair in known.windows(2) {
             check_adjacent(&pair[0], &pair[1])?;
         }
-        let Some(newest) = known.first().filter(|e| e.header.tracks_checksum()) else { return Ok(()) };
+        let Some(newest) = known.first().filter(|e| e.header.tracks_checksum()) else {
+            return Ok(());
+        };
         let actual = self.pages.load(Ordering::Relaxed) | Checksum::FLAG;
         if actual == newest.post_apply {
             return Ok(());
         }
-        Err(RestoreError::DatabaseChecksum { file: newest.info, expected: newest.post_apply, actual })
+        Err(RestoreError::DatabaseChecksum {
+            file: newest.info,
+            expected: newest.post_apply,
+            actual,
+        })
     }
 }
 
@@ -94,6 +107,9 @@ fn check_adjacent(newer: &Ends, older: &Ends) -> Result<(), RestoreError> {
     if !adjacent || before == 0 || after == 0 || before == after {
         return Ok(());
     }
-    let what = format!("it applies to a database with checksum {before:016x}, but {} leaves one with {after:016x}", older.info.name);
+    let what = format!(
+        "it applies to a database with checksum {before:016x}, but {} leaves one with {after:016x}",
+        older.info.name
+    );
     Err(RestoreError::mismatch(newer.info, what))
 }

@@ -27,7 +27,11 @@ pub(super) struct Destination {
 
 impl Destination {
     /// Checks what is at `output`.
-    pub(super) fn check(disk: &dyn Disk, output: &Path, force: bool) -> Result<Destination, RestoreError> {
+    pub(super) fn check(
+        disk: &dyn Disk,
+        output: &Path,
+        force: bool,
+    ) -> Result<Destination, RestoreError> {
         let path = follow(disk, output)?;
         let previous = metadata(disk, &path)?;
         match previous.map(|m| (m.kind, m.len)) {
@@ -40,7 +44,11 @@ impl Destination {
         if path.file_name().is_none() {
             return Err(RestoreError::OutputIsDirectory(output.to_owned()));
         }
-        let destination = Destination { path, force, previous };
+        let destination = Destination {
+            path,
+            force,
+            previous,
+        };
         if !force && let Some(sidecar) = destination.sidecars(disk)?.into_iter().next() {
             return Err(RestoreError::SidecarExists(sidecar));
         }
@@ -58,7 +66,11 @@ impl Destination {
     /// Makes the folder, if it is missing.
     pub(super) fn create_dir(&self, disk: &dyn Disk) -> Result<(), RestoreError> {
         let dir = self.dir();
-        disk.create_dir_all(dir, 0o700).map_err(|source| RestoreError::CreateParent { path: dir.to_owned(), source })
+        disk.create_dir_all(dir, 0o700)
+            .map_err(|source| RestoreError::CreateParent {
+                path: dir.to_owned(),
+                source,
+            })
     }
 
     /// Permission bits for a new file: those of the file it replaces.
@@ -97,11 +109,13 @@ impl Destination {
             }
         }
         if aside.is_used() {
-            disk.sync_dir(self.dir()).map_err(RestoreError::output("sync folder", self.dir()))?;
+            disk.sync_dir(self.dir())
+                .map_err(RestoreError::output("sync folder", self.dir()))?;
         }
         temp.rename(&self.path)?;
         let old = aside.release();
-        disk.sync_dir(self.dir()).map_err(RestoreError::output("sync folder", self.dir()))?;
+        disk.sync_dir(self.dir())
+            .map_err(RestoreError::output("sync folder", self.dir()))?;
         for path in old {
             if let Err(error) = disk.remove(&path) {
                 tracing::warn!(path = %path.display(), %error, "cannot remove a file of the replaced database");
@@ -112,8 +126,12 @@ impl Destination {
 
     /// The new file belongs to whom the old one belonged, else to whom the folder belongs, if we may give it away.
     fn take_over_owner(&self, disk: &dyn Disk, temp: &Path) {
-        let Ok(have) = disk.metadata(temp) else { return };
-        let Some(want) = self.previous.or_else(|| disk.metadata(self.dir()).ok()) else { return };
+        let Ok(have) = disk.metadata(temp) else {
+            return;
+        };
+        let Some(want) = self.previous.or_else(|| disk.metadata(self.dir()).ok()) else {
+            return;
+        };
         if have.uid != want.uid {
             let _ = disk.set_owner(temp, want.uid, want.gid);
         }
@@ -135,18 +153,34 @@ struct Aside<'a> {
 
 impl<'a> Aside<'a> {
     fn new(env: &'a Env, output: &'a Path) -> Aside<'a> {
-        let name = with_suffix(output, &format!(".before-restore-{:016x}", env.entropy.next_u64()));
-        Aside { disk: &*env.disk, name, output, moved: Vec::new() }
+        let name = with_suffix(
+            output,
+            &format!(".before-restore-{:016x}", env.entropy.next_u64()),
+        );
+        Aside {
+            disk: &*env.disk,
+            name,
+            output,
+            moved: Vec::new(),
+        }
     }
 
     fn move_away(&mut self, path: PathBuf) -> Result<(), RestoreError> {
-        let suffix = SIDECARS.iter().find(|s| with_suffix(self.output, s) == path);
+        let suffix = SIDECARS
+            .iter()
+            .find(|s| with_suffix(self.output, s) == path);
         let to = suffix.map_or_else(|| self.name.clone(), |s| with_suffix(&self.name, s));
         match self.disk.rename(&path, &to) {
             Ok(()) => self.moved.push((path, to)),
             // SQLite removes its sidecars itself when the last connection closes.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(RestoreError::Output { action: "set aside", path, source }),
+            Err(source) => {
+                return Err(RestoreError::Output {
+                    action: "set aside",
+                    path,
+                    source,
+                });
+            }
         }
         Ok(())
     }
@@ -157,7 +191,10 @@ impl<'a> Aside<'a> {
 
     /// The new database is in place: the old one does not come back. Where its files are.
     fn release(mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.moved).into_iter().map(|(_, to)| to).collect()
+        std::mem::take(&mut self.moved)
+            .into_iter()
+            .map(|(_, to)| to)
+            .collect()
     }
 }
 
@@ -173,10 +210,15 @@ impl Drop for Aside<'_> {
 
 /// The output itself, or what it links to.
 fn follow(disk: &dyn Disk, output: &Path) -> Result<PathBuf, RestoreError> {
-    let access = |source| RestoreError::OutputAccess { path: output.to_owned(), source };
+    let access = |source| RestoreError::OutputAccess {
+        path: output.to_owned(),
+        source,
+    };
     match disk.symlink_metadata(output) {
         Ok(m) if m.kind == Kind::Symlink => match disk.canonicalize(output) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(RestoreError::OutputDangling(output.to_owned())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(RestoreError::OutputDangling(output.to_owned()))
+            }
             result => result.map_err(access),
         },
         Ok(_) => Ok(output.to_owned()),
@@ -189,7 +231,10 @@ fn metadata(disk: &dyn Disk, path: &Path) -> Result<Option<Metadata>, RestoreErr
     match disk.metadata(path) {
         Ok(m) => Ok(Some(m)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(RestoreError::OutputAccess { path: path.to_owned(), source }),
+        Err(source) => Err(RestoreError::OutputAccess {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 

@@ -33,8 +33,16 @@ impl Temp {
         let prefix = prefix(&destination.path);
         remove_leftovers(&*env.disk, dir, &prefix);
         let path = dir.join(format!("{prefix}{:016x}.tmp", env.entropy.next_u64()));
-        let file = env.disk.create_new(&path, destination.mode()).map_err(RestoreError::output("create", &path))?;
-        Ok(Temp { disk: Arc::clone(&env.disk), path, file: Arc::from(file), keep: false })
+        let file = env
+            .disk
+            .create_new(&path, destination.mode())
+            .map_err(RestoreError::output("create", &path))?;
+        Ok(Temp {
+            disk: Arc::clone(&env.disk),
+            path,
+            file: Arc::from(file),
+            keep: false,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -52,8 +60,14 @@ impl Temp {
                 self.keep = true;
                 Ok(())
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(RestoreError::TemporaryGone(self.path.clone())),
-            Err(source) => Err(RestoreError::Output { action: "rename the restored file to", path: to.to_owned(), source }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(RestoreError::TemporaryGone(self.path.clone()))
+            }
+            Err(source) => Err(RestoreError::Output {
+                action: "rename the restored file to",
+                path: to.to_owned(),
+                source,
+            }),
         }
     }
 }
@@ -75,12 +89,18 @@ impl Drop for Temp {
 /// What the names of all temporary files for this output begin with.
 fn prefix(output: &Path) -> String {
     let name = output.file_name().unwrap_or_default().to_string_lossy();
-    let cut = name.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= NAME_MAX).last();
+    let cut = name
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= NAME_MAX)
+        .last();
     format!(".{}.restore-", &name[..cut.unwrap_or(0)])
 }
 
 fn is_temp_name(name: &str, prefix: &str) -> bool {
-    let hex = name.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+    let hex = name
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_suffix(".tmp"));
     hex.is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
@@ -89,12 +109,20 @@ fn remove_leftovers(disk: &dyn Disk, dir: &Path, prefix: &str) {
     let Ok(entries) = disk.list(dir) else { return };
     for entry in entries {
         let path = dir.join(&entry.name);
-        if !entry.name.to_str().is_some_and(|name| is_temp_name(name, prefix)) {
+        if !entry
+            .name
+            .to_str()
+            .is_some_and(|name| is_temp_name(name, prefix))
+        {
             continue;
         }
         match disk.remove(&path) {
-            Ok(()) => tracing::info!(path = %path.display(), "removed the temporary file of an earlier restore"),
-            Err(error) => tracing::warn!(path = %path.display(), %error, "cannot remove the temporary file of an earlier restore"),
+            Ok(()) => {
+                tracing::info!(path = %path.display(), "removed the temporary file of an earlier restore")
+            }
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "cannot remove the temporary file of an earlier restore")
+            }
         }
     }
 }
@@ -106,11 +134,26 @@ mod tests {
     #[test]
     fn only_our_own_temporary_names() {
         let prefix = prefix(Path::new("/data/app.db"));
-        assert!(is_temp_name(".app.db.restore-0123456789abcdef.tmp", &prefix));
-        assert!(!is_temp_name(".app.db.restore-0123456789abcde.tmp", &prefix));
-        assert!(!is_temp_name(".app.db2.restore-0123456789abcdef.tmp", &prefix));
-        assert!(!is_temp_name("app.db.restore-0123456789abcdef.tmp", &prefix));
-        assert!(!is_temp_name(".app.db.restore-0123456789abcdeg.tmp", &prefix));
+        assert!(is_temp_name(
+            ".app.db.restore-0123456789abcdef.tmp",
+            &prefix
+        ));
+        assert!(!is_temp_name(
+            ".app.db.restore-0123456789abcde.tmp",
+            &prefix
+        ));
+        assert!(!is_temp_name(
+            ".app.db2.restore-0123456789abcdef.tmp",
+            &prefix
+        ));
+        assert!(!is_temp_name(
+            "app.db.restore-0123456789abcdef.tmp",
+            &prefix
+        ));
+        assert!(!is_temp_name(
+            ".app.db.restore-0123456789abcdeg.tmp",
+            &prefix
+        ));
     }
 
     #[test]

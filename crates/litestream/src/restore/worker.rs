@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use litestream_replica::FileInfo;
 use litestream_replica::env::File;
-use ltx::{Crc64, HEADER_SIZE, IndexReader, PAGE_HEADER_SIZE, PageSize, decompress_frame, frame_prefix};
+use ltx::{
+    Crc64, HEADER_SIZE, IndexReader, PAGE_HEADER_SIZE, PageSize, decompress_frame, frame_prefix,
+};
 use parking_lot::Mutex;
 
 use super::claims::Turns;
@@ -79,7 +81,12 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(job: &'a Job) -> Worker<'a> {
         let painter = Painter::new(&*job.out, &job.tally, job.page_size, job.checksums);
-        Worker { job, painter, bytes: Vec::new(), spare: vec![0; job.page_size.bytes()] }
+        Worker {
+            job,
+            painter,
+            bytes: Vec::new(),
+            spare: vec![0; job.page_size.bytes()],
+        }
     }
 
     fn run(&mut self) -> Result<(), RestoreError> {
@@ -87,7 +94,11 @@ impl<'a> Worker<'a> {
             if self.job.turns.stopped() {
                 return Ok(());
             }
-            let next = self.job.parts.lock().next(&*self.job.fetch, &self.job.turns, &self.job.tally)?;
+            let next =
+                self.job
+                    .parts
+                    .lock()
+                    .next(&*self.job.fetch, &self.job.turns, &self.job.tally)?;
             match next {
                 None => return Ok(()),
                 Some(Piece::Small { ticket, at, file }) => self.small(ticket, at, file)?,
@@ -99,35 +110,43 @@ impl<'a> Worker<'a> {
     fn part(&mut self, part: &Part) -> Result<(), RestoreError> {
         let len = part.bytes.end - part.bytes.start;
         let mut bytes = std::mem::take(&mut self.bytes);
-        part.file.source.read(part.bytes.start, len as usize, &mut bytes)?;
+        part.file
+            .source
+            .read(part.bytes.start, len as usize, &mut bytes)?;
         let mut sum = Hashed::default();
         self.frames(part.file.info, &bytes, &part.entries, &mut sum)?;
         self.bytes = bytes;
         self.job.tally.read(len as usize);
-        part.file.judge(part.file.fold.part(part.number, sum.sum()), &self.job.tally)
+        part.file
+            .judge(part.file.fold.part(part.number, sum.sum()), &self.job.tally)
     }
 
     fn small(&mut self, ticket: u64, at: usize, info: FileInfo) -> Result<(), RestoreError> {
         let mut bytes = std::mem::take(&mut self.bytes);
         self.job.fetch.open(info)?.read_all(&mut bytes)?;
-        let header = parts::decode_header(info, &bytes, self.job.page_size)?;
-        let trailer = parts::decode_trailer(info, &header, &bytes)?;
-        let index = parts::locate_index(info, &bytes)?;
+        let header = layout::decode_header(info, &bytes, self.job.page_size)?;
+        let trailer = layout::decode_trailer(info, &header, &bytes)?;
+        let index = layout::locate_index(info, &bytes)?;
         let (start, end) = (index.start as usize, index.end as usize);
         let mut reader = IndexReader::with_header(&header);
         let mut entries = Vec::new();
         self.job
             .turns
             .take(ticket, |claims| {
-                reader.push(&bytes[start..end], |entry| entries.push(Entry::new(entry, claims.claim(entry.page))))
+                reader.push(&bytes[start..end], |entry| {
+                    entries.push(Entry::new(entry, claims.claim(entry.page)))
+                })
             })
             .ok_or(RestoreError::Cancelled)?
             .and_then(|()| reader.finish())
             .map_err(RestoreError::damaged(info))?;
-        parts::check_index_start(info, &reader, &index)?;
+        layout::check_index_start(info, &reader, &index)?;
         let frames_end = start - PAGE_HEADER_SIZE;
         if bytes[frames_end..start] != [0; PAGE_HEADER_SIZE] {
-            return Err(RestoreError::mismatch(info, "the page block does not end where the page index begins"));
+            return Err(RestoreError::mismatch(
+                info,
+                "the page block does not end where the page index begins",
+            ));
         }
         let mut sum = Hashed::default();
         sum.update(&bytes[..HEADER_SIZE]);
@@ -136,9 +155,19 @@ impl<'a> Worker<'a> {
         sum.update(&bytes[frames_end..bytes.len() - 8]);
         let computed = ltx::Checksum::from_crc(sum.sum().crc).get();
         if computed != trailer.file_checksum {
-            return Err(RestoreError::damaged(info)(ltx::Error::FileChecksum { stored: trailer.file_checksum, computed }));
+            return Err(RestoreError::damaged(info)(ltx::Error::FileChecksum {
+                stored: trailer.file_checksum,
+                computed,
+            }));
         }
-        self.job.tally.ends(at, Ends { info, header, post_apply: trailer.post_apply_checksum });
+        self.job.tally.ends(
+            at,
+            Ends {
+                info,
+                header,
+                post_apply: trailer.post_apply_checksum,
+            },
+        );
         self.job.tally.verified();
         self.job.tally.read(bytes.len());
         self.bytes = bytes;
@@ -146,18 +175,36 @@ impl<'a> Worker<'a> {
     }
 
     /// Inflates and hashes consecutive frames, and writes the pages that are wanted.
-    fn frames(&mut self, info: FileInfo, mut bytes: &[u8], entries: &[Entry], sum: &mut Hashed) -> Result<(), RestoreError> {
-        let write = |source| RestoreError::Output { action: "write", path: self.job.out_path.clone(), source };
+    fn frames(
+        &mut self,
+        info: FileInfo,
+        mut bytes: &[u8],
+        entries: &[Entry],
+        sum: &mut Hashed,
+    ) -> Result<(), RestoreError> {
+        let write = |source| RestoreError::Output {
+            action: "write",
+            path: self.job.out_path.clone(),
+            source,
+        };
         for entry in entries {
             let (frame, rest) = bytes.split_at(entry.size());
             bytes = rest;
             let (page, prefix) = frame_prefix(frame).map_err(RestoreError::damaged(info))?;
             if page != entry.page {
-                let what = format!("page {page} lies where the page index says page {}", entry.page);
+                let what = format!(
+                    "page {page} lies where the page index says page {}",
+                    entry.page
+                );
                 return Err(RestoreError::mismatch(info, what));
             }
-            let out = if entry.wanted() { self.painter.slot(page).map_err(write)? } else { &mut self.spare };
-            decompress_frame(frame, self.job.page_size, out).map_err(RestoreError::damaged(info))?;
+            let out = if entry.wanted() {
+                self.painter.slot(page).map_err(write)?
+            } else {
+                &mut self.spare
+            };
+            decompress_frame(frame, self.job.page_size, out)
+                .map_err(RestoreError::damaged(info))?;
             sum.update(&frame[..prefix]);
             sum.update(out);
             if entry.wanted() {
@@ -182,6 +229,9 @@ impl Hashed {
     }
 
     fn sum(&self) -> Sum {
-        Sum { crc: self.crc.value(), len: self.len }
+        Sum {
+            crc: self.crc.value(),
+            len: self.len,
+        }
     }
 }

@@ -16,13 +16,23 @@ pub(super) fn open(path: &Path, vfs: Option<&str>, busy_timeout: Duration) -> Re
         None => Connection::open_with_flags(path, flags),
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs),
     };
-    let conn = opened.map_err(|source| Error::Sqlite { what: "open database", source })?;
+    let conn = opened.map_err(|source| Error::Sqlite {
+        what: "open database",
+        source,
+    })?;
     let fail = |what| move |source| Error::Sqlite { what, source };
-    conn.busy_timeout(busy_timeout).map_err(fail("set busy timeout"))?;
-    conn.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(fail("configure connection"))?;
-    conn.pragma_update(None, "wal_autocheckpoint", 0).map_err(fail("disable auto-checkpoint"))?;
+    conn.busy_timeout(busy_timeout)
+        .map_err(fail("set busy timeout"))?;
+    conn.set_db_config(
+        rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+        true,
+    )
+    .map_err(fail("configure connection"))?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0)
+        .map_err(fail("disable auto-checkpoint"))?;
     // A handful of pages: these connections read next to nothing.
-    conn.pragma_update(None, "cache_size", 16).map_err(fail("set cache size"))?;
+    conn.pragma_update(None, "cache_size", 16)
+        .map_err(fail("set cache size"))?;
     persist_wal(&conn)?;
     Ok(conn)
 }
@@ -31,26 +41,42 @@ fn persist_wal(conn: &Connection) -> Result<()> {
     let mut on: c_int = 1;
     // SAFETY: PERSIST_WAL reads and writes one int at the given address.
     let rc = unsafe {
-        ffi::sqlite3_file_control(conn.handle(), c"main".as_ptr(), ffi::SQLITE_FCNTL_PERSIST_WAL, (&raw mut on).cast::<c_void>())
+        ffi::sqlite3_file_control(
+            conn.handle(),
+            c"main".as_ptr(),
+            ffi::SQLITE_FCNTL_PERSIST_WAL,
+            (&raw mut on).cast::<c_void>(),
+        )
     };
     check(rc, "keep WAL on close")
 }
 
 /// Opens the sentinel's connection: checks that this is a database in WAL mode (switching it if it is not) and
 /// runs one read, so that SQLite recovers the WAL-index. The flag says whether the journal mode was changed.
-pub fn open_and_prepare(path: &Path, vfs: Option<&str>, busy_timeout: Duration) -> Result<(Connection, bool)> {
+pub fn open_and_prepare(
+    path: &Path,
+    vfs: Option<&str>,
+    busy_timeout: Duration,
+) -> Result<(Connection, bool)> {
     let conn = open(path, vfs, busy_timeout)?;
     let fail = |what| move |source| Error::Sqlite { what, source };
-    let mode: String = conn.pragma_query_value(None, "journal_mode", |r| r.get(0)).map_err(fail("read journal mode"))?;
+    let mode: String = conn
+        .pragma_query_value(None, "journal_mode", |r| r.get(0))
+        .map_err(fail("read journal mode"))?;
     let switched = !mode.eq_ignore_ascii_case("wal");
     if switched {
-        let now: String =
-            conn.pragma_update_and_check(None, "journal_mode", "wal", |r| r.get(0)).map_err(fail("switch to WAL mode"))?;
+        let now: String = conn
+            .pragma_update_and_check(None, "journal_mode", "wal", |r| r.get(0))
+            .map_err(fail("switch to WAL mode"))?;
         if !now.eq_ignore_ascii_case("wal") {
-            return Err(Error::NotWal { path: path.to_owned(), mode: now });
+            return Err(Error::NotWal {
+                path: path.to_owned(),
+                mode: now,
+            });
         }
     }
-    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(fail("read schema"))?;
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .map_err(fail("read schema"))?;
     Ok((conn, switched))
 }
 
@@ -65,7 +91,10 @@ impl Checkpointer {
         let conn = open(path, vfs, Duration::ZERO)?;
         // The journal mode is only known to a connection that read; a checkpoint before that does nothing.
         conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-            .map_err(|source| Error::Sqlite { what: "read schema", source })?;
+            .map_err(|source| Error::Sqlite {
+                what: "read schema",
+                source,
+            })?;
         Ok(Checkpointer { conn })
     }
 
@@ -98,17 +127,28 @@ pub struct Reader {
 impl Reader {
     /// Opens the connection.
     pub fn open(path: &Path, vfs: Option<&str>, busy_timeout: Duration) -> Result<Reader> {
-        Ok(Reader { conn: open(path, vfs, busy_timeout)? })
+        Ok(Reader {
+            conn: open(path, vfs, busy_timeout)?,
+        })
     }
 
     /// Begins the transaction at the newest committed state.
     pub fn begin(&self) -> Result<()> {
-        let fail = |source| Error::Sqlite { what: "begin read", source };
-        self.conn.prepare_cached("BEGIN").and_then(|mut s| s.execute([])).map_err(fail)?;
-        self.conn.prepare_cached("PRAGMA schema_version").and_then(|mut s| s.query_row([], |_| Ok(()))).map_err(|e| {
-            let _ = self.conn.execute_batch("ROLLBACK");
-            fail(e)
-        })
+        let fail = |source| Error::Sqlite {
+            what: "begin read",
+            source,
+        };
+        self.conn
+            .prepare_cached("BEGIN")
+            .and_then(|mut s| s.execute([]))
+            .map_err(fail)?;
+        self.conn
+            .prepare_cached("PRAGMA schema_version")
+            .and_then(|mut s| s.query_row([], |_| Ok(())))
+            .map_err(|e| {
+                let _ = self.conn.execute_batch("ROLLBACK");
+                fail(e)
+            })
     }
 
     /// Ends it. Ending one that never began is no error.
@@ -120,6 +160,9 @@ impl Reader {
             .prepare_cached("ROLLBACK")
             .and_then(|mut s| s.execute([]))
             .map(drop)
-            .map_err(|source| Error::Sqlite { what: "end read", source })
+            .map_err(|source| Error::Sqlite {
+                what: "end read",
+                source,
+            })
     }
 }

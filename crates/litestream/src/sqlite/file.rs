@@ -16,6 +16,19 @@ pub(super) enum Slot {
     Write = 0,
     /// Held by whoever copies frames into the database.
     Checkpoint = 1,
+    /// Held, shared, by whoever reads frames up to the first read mark; the others alike.
+    Read1 = 4,
+    /// The second.
+    Read2 = 5,
+    /// The third.
+    Read3 = 6,
+    /// The fourth.
+    Read4 = 7,
+}
+
+impl Slot {
+    /// The slots of all transactions that read from the WAL.
+    pub(super) const READS: [Slot; 4] = [Slot::Read1, Slot::Read2, Slot::Read3, Slot::Read4];
 }
 
 /// The `sqlite3_file` of an open connection. Must not outlive it: the owner keeps both together and drops this first.
@@ -40,7 +53,9 @@ impl DbFile {
             )
         };
         check(rc, "file pointer")?;
-        NonNull::new(file).map(|file| DbFile { file }).ok_or_else(|| code(ffi::SQLITE_ERROR, "file pointer"))
+        NonNull::new(file)
+            .map(|file| DbFile { file })
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "file pointer"))
     }
 
     fn methods(&self) -> &ffi::sqlite3_io_methods {
@@ -50,17 +65,37 @@ impl DbFile {
 
     /// Fills `buf` from the database file at `offset`; bytes beyond its end read as zero.
     pub(super) fn read(&self, buf: &mut [u8], offset: u64) -> Result<()> {
-        let read = self.methods().xRead.ok_or_else(|| code(ffi::SQLITE_ERROR, "xRead"))?;
+        let read = self
+            .methods()
+            .xRead
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xRead"))?;
         // SAFETY: the buffer is valid for its length, which callers keep far below 2 GiB.
-        let rc = unsafe { read(self.file.as_ptr(), buf.as_mut_ptr().cast(), buf.len() as c_int, offset as i64) };
-        if rc == ffi::SQLITE_IOERR_SHORT_READ { Ok(()) } else { check(rc, "read database") }
+        let rc = unsafe {
+            read(
+                self.file.as_ptr(),
+                buf.as_mut_ptr().cast(),
+                buf.len() as c_int,
+                offset as i64,
+            )
+        };
+        if rc == ffi::SQLITE_IOERR_SHORT_READ {
+            Ok(())
+        } else {
+            check(rc, "read database")
+        }
     }
 
     /// Takes the shared lock that keeps a closing connection from removing the WAL.
     pub(super) fn lock_shared(&self) -> Result<()> {
-        let lock = self.methods().xLock.ok_or_else(|| code(ffi::SQLITE_ERROR, "xLock"))?;
+        let lock = self
+            .methods()
+            .xLock
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xLock"))?;
         // SAFETY: plain call; a lock already held is left alone.
-        check(unsafe { lock(self.file.as_ptr(), ffi::SQLITE_LOCK_SHARED) }, "lock database")
+        check(
+            unsafe { lock(self.file.as_ptr(), ffi::SQLITE_LOCK_SHARED) },
+            "lock database",
+        )
     }
 
     /// Tries to take a WAL-index lock exclusively; `false` if another connection holds it.
@@ -74,7 +109,10 @@ impl DbFile {
 
     /// Gives a WAL-index lock back.
     pub(super) fn unlock(&self, slot: Slot) -> Result<()> {
-        check(self.shm_lock(slot, ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE), "unlock WAL-index")
+        check(
+            self.shm_lock(slot, ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE),
+            "unlock WAL-index",
+        )
     }
 
     fn shm_lock(&self, slot: Slot, flags: c_int) -> c_int {
@@ -87,19 +125,44 @@ impl DbFile {
 
     /// The start of the WAL-index. Valid while the connection is open: SQLite unmaps it on close only.
     pub(super) fn map_index(&self) -> Result<NonNull<[AtomicU32; WORDS]>> {
-        let map = self.methods().xShmMap.ok_or_else(|| code(ffi::SQLITE_IOERR_SHMMAP, "no shared memory (exclusive locking mode?)"))?;
+        let map = self.methods().xShmMap.ok_or_else(|| {
+            code(
+                ffi::SQLITE_IOERR_SHMMAP,
+                "no shared memory (exclusive locking mode?)",
+            )
+        })?;
         let mut region: *mut c_void = ptr::null_mut();
         // SAFETY: region 0 of the size that SQLite itself uses; the pointer is stored at the given address.
-        let rc = unsafe { map(self.file.as_ptr(), 0, REGION_SIZE, 0, (&raw mut region).cast()) };
+        let rc = unsafe {
+            map(
+                self.file.as_ptr(),
+                0,
+                REGION_SIZE,
+                0,
+                (&raw mut region).cast(),
+            )
+        };
         check(rc, "map WAL-index")?;
-        NonNull::new(region.cast()).ok_or_else(|| code(ffi::SQLITE_IOERR_SHMMAP, "WAL-index is not mapped (exclusive locking mode?)"))
+        NonNull::new(region.cast()).ok_or_else(|| {
+            code(
+                ffi::SQLITE_IOERR_SHMMAP,
+                "WAL-index is not mapped (exclusive locking mode?)",
+            )
+        })
     }
 }
 
 pub(super) fn check(rc: c_int, what: &'static str) -> Result<()> {
-    if rc == ffi::SQLITE_OK { Ok(()) } else { Err(code(rc, what)) }
+    if rc == ffi::SQLITE_OK {
+        Ok(())
+    } else {
+        Err(code(rc, what))
+    }
 }
 
 pub(super) fn code(rc: c_int, what: &'static str) -> Error {
-    Error::Sqlite { what, source: rusqlite::Error::SqliteFailure(ffi::Error::new(rc), None) }
+    Error::Sqlite {
+        what,
+        source: rusqlite::Error::SqliteFailure(ffi::Error::new(rc), None),
+    }
 }

@@ -17,7 +17,10 @@ pub use sentinel::{Sentinel, WalState};
 /// checkpoints it (SQLite's WAL-reset race, fixed in 3.51.3).
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 
-const _: () = assert!(rusqlite::ffi::SQLITE_VERSION_NUMBER >= SQLITE_VERSION_MIN, "SQLite below 3.51.3 must not be linked: WAL-reset race");
+const _: () = assert!(
+    rusqlite::ffi::SQLITE_VERSION_NUMBER >= SQLITE_VERSION_MIN,
+    "SQLite below 3.51.3 must not be linked: WAL-reset race"
+);
 
 /// The SQLite that this library carries, e.g. `3.54.1`.
 pub fn sqlite_version() -> &'static str {

@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use ltx::PageSize;
 use rusqlite::Connection;
 
 use super::conn::open_and_prepare;
@@ -18,12 +19,23 @@ use super::shm;
 pub use super::shm::WalState;
 use crate::error::Result;
 
+/// Which read slots are held exclusively.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Shut,
+    /// The last slot only: transactions go on, but the WAL can't restart.
+    Pinned,
+}
+
 /// See the module.
 pub struct Sentinel {
     file: DbFile,
     index: NonNull<[AtomicU32; shm::WORDS]>,
     guarded: bool,
     barred: bool,
+    /// How many of the read slots are held: all, the last only, or none.
+    gate: Gate,
     /// Last, so that it is closed after everything that points into it.
     _conn: Connection,
 }
@@ -33,18 +45,47 @@ unsafe impl Send for Sentinel {}
 
 impl Sentinel {
     /// Opens the database. The flag says whether it had to be switched to WAL mode. No lock that blocks anyone is held yet.
-    pub fn open(path: &Path, vfs: Option<&str>, busy_timeout: Duration) -> Result<(Sentinel, bool)> {
+    pub fn open(
+        path: &Path,
+        vfs: Option<&str>,
+        busy_timeout: Duration,
+    ) -> Result<(Sentinel, bool)> {
         let (conn, switched) = open_and_prepare(path, vfs, busy_timeout)?;
         let file = DbFile::of(&conn)?;
         file.lock_shared()?;
         let index = file.map_index()?;
-        Ok((Sentinel { file, index, guarded: false, barred: false, _conn: conn }, switched))
+        Ok((
+            Sentinel {
+                file,
+                index,
+                guarded: false,
+                barred: false,
+                gate: Gate::Open,
+                _conn: conn,
+            },
+            switched,
+        ))
     }
 
     /// The last committed state. `None` while a commit is being published; if that lasts, the index needs recovery.
     pub fn state(&self) -> Option<WalState> {
         // SAFETY: mapped since open, unmapped only when the connection closes, which `self` owns.
-        shm::read(unsafe { self.index.as_ref() })
+        shm::read(unsafe { self.index.as_ref() }, || self.database_size())
+    }
+
+    /// Page size and number of pages as the database file's header says (SQLite's file format, section 1.3). `None` for
+    /// an empty file.
+    fn database_size(&self) -> Option<(PageSize, u32)> {
+        let mut header = [0; 32];
+        self.file.read(&mut header, 0).ok()?;
+        let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+            1 => 65536,
+            n => u32::from(n),
+        };
+        Some((
+            PageSize::new(page_size)?,
+            u32::from_be_bytes([header[28], header[29], header[30], header[31]]),
+        ))
     }
 
     /// Tries to take the guard: the CHECKPOINT lock.
@@ -57,7 +98,11 @@ impl Sentinel {
 
     /// Lets others (and our own checkpointer) checkpoint. The caller has made that harmless.
     pub fn release_guard(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.guarded) { self.file.unlock(Slot::Checkpoint) } else { Ok(()) }
+        if std::mem::take(&mut self.guarded) {
+            self.file.unlock(Slot::Checkpoint)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the guard is held.
@@ -75,7 +120,55 @@ impl Sentinel {
 
     /// Opens the barrier.
     pub fn release_bar(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.barred) { self.file.unlock(Slot::Write) } else { Ok(()) }
+        if std::mem::take(&mut self.barred) {
+            self.file.unlock(Slot::Write)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Tries to shut the gate: holds every slot that a transaction needs to read the WAL, so that none is running and
+    /// none can begin, and therefore none can commit. Unlike with the WRITE lock nobody gets a busy error: SQLite waits for
+    /// a read slot inside, for about a second, whatever its busy time-out. `false` if a transaction is running.
+    pub fn try_shut_gate(&mut self) -> Result<bool> {
+        for (i, &slot) in Slot::READS.iter().enumerate() {
+            if !self.file.try_lock(slot)? {
+                for &held in &Slot::READS[..i] {
+                    self.file.unlock(held)?;
+                }
+                return Ok(false);
+            }
+        }
+        self.gate = Gate::Shut;
+        let Some(state) = self.state() else {
+            self.open_gate()?;
+            return Ok(false);
+        };
+        // Marks left behind by past readers would bound the checkpoint: it can't take the locks that we hold.
+        // SAFETY: as in `state`; every lock that guards these words is held.
+        shm::clear_read_marks(unsafe { self.index.as_ref() }, state.frames);
+        Ok(true)
+    }
+
+    /// Lets transactions begin, but keeps the WAL from restarting until the gate is opened.
+    pub fn pin_gate(&mut self) -> Result<()> {
+        if self.gate == Gate::Shut {
+            for &slot in &Slot::READS[..3] {
+                self.file.unlock(slot)?;
+            }
+            self.gate = Gate::Pinned;
+        }
+        Ok(())
+    }
+
+    /// Opens the gate.
+    pub fn open_gate(&mut self) -> Result<()> {
+        self.pin_gate()?;
+        if self.gate == Gate::Pinned {
+            self.gate = Gate::Open;
+            self.file.unlock(Slot::Read4)?;
+        }
+        Ok(())
     }
 
     /// Reads from the database file; bytes beyond its end are zero.
@@ -87,6 +180,7 @@ impl Sentinel {
 impl Drop for Sentinel {
     fn drop(&mut self) {
         // Locks die with the connection anyway; giving them back first keeps its close free of surprises.
+        let _ = self.open_gate();
         let _ = self.release_bar();
         let _ = self.release_guard();
     }

@@ -13,6 +13,10 @@ pub(super) const REGION_SIZE: i32 = 32 * 1024;
 const COPY_WORDS: usize = 12;
 /// Word index of nBackfill.
 const BACKFILL_WORD: usize = 24;
+/// Word index of the read marks; the first belongs to readers that use the database file only.
+const READ_MARK_WORD: usize = 25;
+/// A read mark that nobody uses.
+const READ_MARK_NOT_USED: u32 = 0xffff_ffff;
 /// Words that are read: two copies and the checkpoint information.
 pub(super) const WORDS: usize = 32;
 const INDEX_VERSION: u32 = 3_007_000;
@@ -36,8 +40,12 @@ pub struct WalState {
     pub backfilled: u32,
 }
 
-/// Reads the header. `None` while a writer is between its two copies, or if the header needs recovery.
-pub(super) fn read(words: &[AtomicU32; WORDS]) -> Option<WalState> {
+/// Reads the header. `None` while a writer is between its two copies, or if the header needs recovery. A WAL-index made for an
+/// empty WAL knows neither page size nor page count: `database_size` supplies them.
+pub(super) fn read(
+    words: &[AtomicU32; WORDS],
+    database_size: impl FnOnce() -> Option<(PageSize, u32)>,
+) -> Option<WalState> {
     let load = |i: usize| words[i].load(Ordering::Relaxed);
     let copy = |from: usize| -> [u32; COPY_WORDS] { std::array::from_fn(|i| load(from + i)) };
     let first = copy(0);
@@ -48,10 +56,23 @@ pub(super) fn read(words: &[AtomicU32; WORDS]) -> Option<WalState> {
     }
     // The read mark information changes only under locks that fence; after the copies it is never older than they.
     let backfilled = load(BACKFILL_WORD);
-    parse(&first, backfilled)
+    parse(&first, backfilled, database_size)
 }
 
-fn parse(copy: &[u32; COPY_WORDS], backfilled: u32) -> Option<WalState> {
+/// Clears the read marks 1 to 4 as SQLite's checkpointer does when it finds them unused: the first stands at the last
+/// frame, the others at none. All four locks must be held exclusively.
+pub(super) fn clear_read_marks(words: &[AtomicU32; WORDS], frames: u32) {
+    words[READ_MARK_WORD + 1].store(frames, Ordering::SeqCst);
+    for mark in &words[READ_MARK_WORD + 2..READ_MARK_WORD + 5] {
+        mark.store(READ_MARK_NOT_USED, Ordering::SeqCst);
+    }
+}
+
+fn parse(
+    copy: &[u32; COPY_WORDS],
+    backfilled: u32,
+    database_size: impl FnOnce() -> Option<(PageSize, u32)>,
+) -> Option<WalState> {
     let initialised = copy[3].to_ne_bytes()[0] == 1;
     if !initialised || copy[0] != INDEX_VERSION {
         return None;
@@ -71,14 +92,22 @@ fn parse(copy: &[u32; COPY_WORDS], backfilled: u32) -> Option<WalState> {
         // 65536 does not fit 16 bits; SQLite stores it as 1.
         (raw & 0xfe00) + ((raw & 0x0001) << 16)
     };
+    let (page_size, pages) = if size == 0 {
+        database_size()?
+    } else {
+        (PageSize::new(size)?, copy[5])
+    };
     Some(WalState {
         change: copy[2],
-        page_size: PageSize::new(size)?,
+        page_size,
         frames: copy[4],
-        pages: copy[5],
+        pages,
         checksum: WalChecksum(copy[6], copy[7]),
         // Stored as raw bytes of the file, which is big-endian.
-        salts: Salts(u32::from_be_bytes(copy[8].to_ne_bytes()), u32::from_be_bytes(copy[9].to_ne_bytes())),
+        salts: Salts(
+            u32::from_be_bytes(copy[8].to_ne_bytes()),
+            u32::from_be_bytes(copy[9].to_ne_bytes()),
+        ),
         backfilled,
     })
 }

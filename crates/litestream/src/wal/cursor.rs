@@ -22,12 +22,24 @@ pub struct Cursor {
 impl Cursor {
     /// Before the first frame of a generation.
     pub fn start(header: &WalHeader) -> Cursor {
-        Cursor { salts: header.salts, order: header.order, page_size: header.page_size, frames: 0, checksum: header.checksum }
+        Cursor {
+            salts: header.salts,
+            order: header.order,
+            page_size: header.page_size,
+            frames: 0,
+            checksum: header.checksum,
+        }
     }
 
     /// For a WAL without content, whose salts are not known yet.
     pub fn before_any(page_size: PageSize) -> Cursor {
-        Cursor { salts: Salts::default(), order: ByteOrder::Little, page_size, frames: 0, checksum: WalChecksum::default() }
+        Cursor {
+            salts: Salts::default(),
+            order: ByteOrder::Little,
+            page_size,
+            frames: 0,
+            checksum: WalChecksum::default(),
+        }
     }
 
     /// Byte offset in the file at which the next frame starts.
@@ -51,10 +63,16 @@ pub enum ScanEnd {
 /// Reads whole frames from `bytes`, which must start at the cursor's offset. Each frame whose salts and checksum
 /// continue the chain moves the cursor and is given to `visit` (header, 0-based frame index, page); `visit` returns
 /// false to stop after it. Never looks at bytes of a frame that did not verify.
-pub fn scan(cursor: &mut Cursor, bytes: &[u8], mut visit: impl FnMut(&FrameHeader, u32, &[u8]) -> bool) -> ScanEnd {
+pub fn scan(
+    cursor: &mut Cursor,
+    bytes: &[u8],
+    mut visit: impl FnMut(&FrameHeader, u32, &[u8]) -> bool,
+) -> ScanEnd {
     let size = frame_size(cursor.page_size) as usize;
     for frame in bytes.chunks_exact(size) {
-        let Some(header) = FrameHeader::parse(frame) else { return ScanEnd::Invalid };
+        let Some(header) = FrameHeader::parse(frame) else {
+            return ScanEnd::Invalid;
+        };
         if header.salts != cursor.salts {
             return ScanEnd::Invalid;
         }

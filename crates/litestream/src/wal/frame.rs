@@ -33,7 +33,14 @@ impl FrameHeader {
     /// Reads a frame header. `None` for page number zero, which no frame has.
     pub fn parse(bytes: &[u8]) -> Option<FrameHeader> {
         let bytes: &[u8; FRAME_HEADER_SIZE] = bytes.get(..FRAME_HEADER_SIZE)?.try_into().ok()?;
-        let word = |i: usize| u32::from_be_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]);
+        let word = |i: usize| {
+            u32::from_be_bytes([
+                bytes[4 * i],
+                bytes[4 * i + 1],
+                bytes[4 * i + 2],
+                bytes[4 * i + 3],
+            ])
+        };
         Some(FrameHeader {
             page: PageNo::new(word(0))?,
             commit: word(1),
@@ -44,13 +51,25 @@ impl FrameHeader {
 
     /// The chain's checksum after this frame, computed: over the header's first 8 bytes, then the page.
     pub fn computed_checksum(frame: &[u8], before: WalChecksum, order: ByteOrder) -> WalChecksum {
-        before.update(order, &frame[..8]).update(order, &frame[FRAME_HEADER_SIZE..])
+        before
+            .update(order, &frame[..8])
+            .update(order, &frame[FRAME_HEADER_SIZE..])
     }
 
     /// The bytes of a whole frame that continues the chain at `before`; the checksum after it beside.
-    pub fn encode(page: PageNo, commit: u32, salts: Salts, before: WalChecksum, order: ByteOrder, data: &[u8]) -> (Vec<u8>, WalChecksum) {
+    pub fn encode(
+        page: PageNo,
+        commit: u32,
+        salts: Salts,
+        before: WalChecksum,
+        order: ByteOrder,
+        data: &[u8],
+    ) -> (Vec<u8>, WalChecksum) {
         let mut out = vec![0; FRAME_HEADER_SIZE];
-        for (i, v) in [page.get(), commit, salts.0, salts.1].into_iter().enumerate() {
+        for (i, v) in [page.get(), commit, salts.0, salts.1]
+            .into_iter()
+            .enumerate()
+        {
             out[4 * i..4 * i + 4].copy_from_slice(&v.to_be_bytes());
         }
         out.extend_from_slice(data);

@@ -77,7 +77,14 @@ impl WalHeader {
     /// magic or version, impossible page size, wrong checksum.
     pub fn parse(bytes: &[u8]) -> Option<WalHeader> {
         let bytes: &[u8; WAL_HEADER_SIZE] = bytes.get(..WAL_HEADER_SIZE)?.try_into().ok()?;
-        let word = |i: usize| u32::from_be_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]]);
+        let word = |i: usize| {
+            u32::from_be_bytes([
+                bytes[4 * i],
+                bytes[4 * i + 1],
+                bytes[4 * i + 2],
+                bytes[4 * i + 3],
+            ])
+        };
         let order = match word(0) {
             MAGIC => ByteOrder::Little,
             m if m == MAGIC | 1 => ByteOrder::Big,
@@ -91,14 +98,28 @@ impl WalHeader {
         if checksum != WalChecksum(word(6), word(7)) {
             return None;
         }
-        Some(WalHeader { order, page_size, sequence: word(3), salts: Salts(word(4), word(5)), checksum })
+        Some(WalHeader {
+            order,
+            page_size,
+            sequence: word(3),
+            salts: Salts(word(4), word(5)),
+            checksum,
+        })
     }
 
     /// The bytes of a header, checksum computed.
-    pub fn encode(order: ByteOrder, page_size: PageSize, sequence: u32, salts: Salts) -> [u8; WAL_HEADER_SIZE] {
+    pub fn encode(
+        order: ByteOrder,
+        page_size: PageSize,
+        sequence: u32,
+        salts: Salts,
+    ) -> [u8; WAL_HEADER_SIZE] {
         let magic = MAGIC | u32::from(order == ByteOrder::Big);
         let mut out = [0; WAL_HEADER_SIZE];
-        for (i, v) in [magic, VERSION, page_size.get(), sequence, salts.0, salts.1].into_iter().enumerate() {
+        for (i, v) in [magic, VERSION, page_size.get(), sequence, salts.0, salts.1]
+            .into_iter()
+            .enumerate()
+        {
             out[4 * i..4 * i + 4].copy_from_slice(&v.to_be_bytes());
         }
         let sum = WalChecksum::default().update(order, &out[..24]);

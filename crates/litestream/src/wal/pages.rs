@@ -25,9 +25,15 @@ pub struct PageSet {
 
 enum Kept {
     /// Page number to slot; slot `i` is at `i * page_size` in the slab.
-    Memory { slots: HashMap<PageNo, u32>, slab: Vec<u8> },
+    Memory {
+        slots: HashMap<PageNo, u32>,
+        slab: Vec<u8>,
+    },
     /// (page number, frame) in the order pushed, sorted and thinned whenever it doubled.
-    Offsets { log: Vec<(PageNo, u32)>, thin_at: usize },
+    Offsets {
+        log: Vec<(PageNo, u32)>,
+        thin_at: usize,
+    },
 }
 
 /// First thinning of the offset log; later ones when it doubled since the last.
@@ -36,12 +42,26 @@ const THIN_AT_MIN: usize = 1 << 16;
 impl PageSet {
     /// An empty set that keeps at most about `budget_bytes` of pages.
     pub fn new(page_size: PageSize, budget_bytes: usize) -> PageSet {
-        PageSet { page_size, budget_bytes, kept: Kept::Memory { slots: HashMap::new(), slab: Vec::new() } }
+        PageSet {
+            page_size,
+            budget_bytes,
+            kept: Kept::Memory {
+                slots: HashMap::new(),
+                slab: Vec::new(),
+            },
+        }
     }
 
     /// An empty set that keeps offsets only.
     pub fn offsets_only(page_size: PageSize) -> PageSet {
-        PageSet { page_size, budget_bytes: 0, kept: Kept::Offsets { log: Vec::new(), thin_at: THIN_AT_MIN } }
+        PageSet {
+            page_size,
+            budget_bytes: 0,
+            kept: Kept::Offsets {
+                log: Vec::new(),
+                thin_at: THIN_AT_MIN,
+            },
+        }
     }
 
     /// Whether the pages kept reach a third of the budget: the caller ends its range at the next commit.

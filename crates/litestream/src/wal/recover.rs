@@ -51,12 +51,20 @@ pub enum Evidence {
 /// stood. `tail` is the file from the start of the last frame then read (`last.frames` − 1) on; `overwritten` is how many frames
 /// the current generation has written so far. Sound because frames of a generation are only ever appended until the restart, and
 /// the restart overwrites from the start of the file. `complete`: whether `tail` reaches the end of the file.
-pub fn restart_evidence(last: &Cursor, now: Salts, overwritten: u32, tail: &[u8], complete: bool) -> Evidence {
+pub fn restart_evidence(
+    last: &Cursor,
+    now: Salts,
+    overwritten: u32,
+    tail: &[u8],
+    complete: bool,
+) -> Evidence {
     if !now.follows(last.salts) || last.frames == 0 || overwritten >= last.frames {
         return Evidence::None;
     }
     let size = super::frame::frame_size(last.page_size) as usize;
-    let Some(header) = tail.get(..size).and_then(FrameHeader::parse) else { return Evidence::None };
+    let Some(header) = tail.get(..size).and_then(FrameHeader::parse) else {
+        return Evidence::None;
+    };
     if header.salts != last.salts || header.checksum != last.checksum || header.commit == 0 {
         return Evidence::None;
     }
@@ -67,6 +75,9 @@ pub fn restart_evidence(last: &Cursor, now: Salts, overwritten: u32, tail: &[u8]
         !missed
     });
     let seen_to_the_end = end == ScanEnd::Invalid || (end == ScanEnd::Consumed && complete);
-    if seen_to_the_end && !missed { Evidence::NothingMissed } else { Evidence::None }
+    if seen_to_the_end && !missed {
+        Evidence::NothingMissed
+    } else {
+        Evidence::None
+    }
 }
-

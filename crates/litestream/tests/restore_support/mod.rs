@@ -1,7 +1,10 @@
 //! What the restore tests share: made-up histories of a database, the LTX files they give, and the images they must
 //! give back.
 #![allow(dead_code, reason = "each test uses a part of it")]
-#![allow(clippy::disallowed_methods, reason = "tests look at the real file system")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests look at the real file system"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +49,11 @@ impl History {
     pub fn random(seed: u64, page_size: u32, txids: usize, pages: u32) -> History {
         let mut rng = StdRng::seed_from_u64(seed);
         let page_size = PageSize::new(page_size).expect("page size");
-        let mut history = History { page_size, images: Vec::new(), l0: Vec::new() };
+        let mut history = History {
+            page_size,
+            images: Vec::new(),
+            l0: Vec::new(),
+        };
         let mut image = Vec::new();
         for txid in 1..=txids {
             let old = (image.len() / page_size.bytes()) as u32;
@@ -73,7 +80,11 @@ impl History {
                 pages.insert(page, data);
             }
             let txid = Txid::new(txid as u64);
-            history.l0.push(encode(Header::new(page_size, new, txid, txid, time(txid.get()).0), &pages, 0));
+            history.l0.push(encode(
+                Header::new(page_size, new, txid, txid, time(txid.get()).0),
+                &pages,
+                0,
+            ));
             history.images.push(image.clone());
         }
         history
@@ -90,7 +101,9 @@ impl History {
 
     /// L0 files `min` to `max` as one file.
     pub fn merged(&self, min: u64, max: u64) -> Vec<u8> {
-        let inputs = (min..=max).map(|t| Decoder::new(&self.l0[t as usize - 1][..]).expect("decode")).collect();
+        let inputs = (min..=max)
+            .map(|t| Decoder::new(&self.l0[t as usize - 1][..]).expect("decode"))
+            .collect();
         ltx::merge(inputs, Vec::new()).expect("merge").0
     }
 
@@ -125,7 +138,15 @@ pub fn name(min: u64, max: u64) -> FileName {
 
 pub async fn put(replica: &dyn Replica, level: u8, min: u64, max: u64, bytes: Vec<u8>) {
     let level = Level::new(level).expect("level");
-    replica.write(level, name(min, max), Source::Bytes(bytes.into()), time(max)).await.expect("write");
+    replica
+        .write(
+            level,
+            name(min, max),
+            Source::Bytes(bytes.into()),
+            time(max),
+        )
+        .await
+        .expect("write");
 }
 
 pub fn memory() -> Memory {
@@ -142,9 +163,17 @@ pub fn env() -> Env {
 
 /// Everything in a replica, copied to another.
 pub async fn copy(from: &Memory, to: &dyn Replica) {
-    for FileInfo { level, name, created, .. } in from.files() {
+    for FileInfo {
+        level,
+        name,
+        created,
+        ..
+    } in from.files()
+    {
         let bytes = from.read(level, name, 0, None).await.expect("read");
-        to.write(level, name, Source::Bytes(bytes), created).await.expect("write");
+        to.write(level, name, Source::Bytes(bytes), created)
+            .await
+            .expect("write");
     }
 }
 
@@ -175,7 +204,9 @@ impl Place {
     /// What is in the folder.
     pub fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.dir.path()).expect("list");
-        let mut names: Vec<String> = entries.map(|e| e.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = entries
+            .map(|e| e.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         names
     }
@@ -185,15 +216,24 @@ impl Place {
     }
 }
 
-pub async fn run(request: &Request, replica: impl Replica + 'static) -> Result<Outcome, RestoreError> {
+pub async fn run(
+    request: &Request,
+    replica: impl Replica + 'static,
+) -> Result<Outcome, RestoreError> {
     let replica: SharedReplica = Arc::new(replica);
     restore::run(request, replica, &env(), &|_| {}).await
 }
 
 /// Restores and gives the bytes. Nothing but the output may be left in the folder.
-pub async fn restored(replica: impl Replica + 'static, target: Target) -> Result<Vec<u8>, RestoreError> {
+pub async fn restored(
+    replica: impl Replica + 'static,
+    target: Target,
+) -> Result<Vec<u8>, RestoreError> {
     let place = Place::new();
-    let request = Request { target, ..place.request() };
+    let request = Request {
+        target,
+        ..place.request()
+    };
     let result = run(&request, replica).await;
     match result {
         Ok(_) => {
@@ -201,7 +241,11 @@ pub async fn restored(replica: impl Replica + 'static, target: Target) -> Result
             Ok(place.read())
         }
         Err(error) => {
-            assert!(place.names().is_empty(), "a failed restore leaves nothing, but there is {:?}", place.names());
+            assert!(
+                place.names().is_empty(),
+                "a failed restore leaves nothing, but there is {:?}",
+                place.names()
+            );
             Err(error)
         }
     }

@@ -1,0 +1,167 @@
+//! The threads that fill the temporary file, and the async side that reads for them.
+//!
+//! Promise: all threads end when [`fill`] is dropped, and have ended when it returns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use litestream_replica::SharedReplica;
+use litestream_replica::env::{Env, Task};
+use ltx::Header;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::claims::{Claims, Turns};
+use super::error::RestoreError;
+use super::fetch::{self, Fetch, Local, Remote};
+use super::parts::{Limits, Parts};
+use super::plan::Plan;
+use super::request::{Event, Progress, Request};
+use super::tally::Tally;
+use super::temp::Temp;
+use super::worker::Job;
+
+/// Upper bound of threads, and so of reads at once.
+const THREADS_MAX: usize = 16;
+/// Encoded bytes in memory, over all threads.
+const PIECES_BYTES: usize = 8 << 20;
+/// A part's pages, inflated.
+const PAGES_BYTES: usize = 4 << 20;
+
+/// Fills the temporary file from the files of the plan.
+pub(super) async fn fill(
+    request: &Request,
+    plan: &Plan,
+    header: &Header,
+    temp: &Temp,
+    replica: &SharedReplica,
+    env: &Env,
+    progress: Progress<'_>,
+) -> Result<(), RestoreError> {
+    let newest = plan.newest();
+    let local = replica.local_path(newest.level, newest.name).is_some();
+    let cores = env.spawn.parallelism().max(1);
+    // With one core everything happens in one fixed order.
+    let limit = if local || cores == 1 {
+        cores
+    } else {
+        THREADS_MAX
+    };
+    let threads = request.parallelism.clamp(1, limit.min(THREADS_MAX));
+    let piece = (PIECES_BYTES / threads).min(if local { 1 << 20 } else { 2 << 20 });
+
+    let (fetch, requests): (Box<dyn Fetch>, _) = if local {
+        (
+            Box::new(Local {
+                disk: Arc::clone(&env.disk),
+                replica: Arc::clone(replica),
+            }),
+            None,
+        )
+    } else {
+        let (remote, requests) = Remote::new(threads);
+        (Box::new(remote), Some(requests))
+    };
+    let newest_first = plan.files.iter().rev().copied().collect();
+    let job = Arc::new(Job {
+        fetch,
+        turns: Turns::new(Claims::new(header.commit, header.page_size)),
+        parts: Mutex::new(Parts::new(
+            newest_first,
+            header.page_size,
+            Limits {
+                piece,
+                pages: PAGES_BYTES,
+            },
+        )),
+        tally: Tally::new(plan.files.len()),
+        out: temp.file(),
+        out_path: temp.path().to_owned(),
+        page_size: header.page_size,
+        checksums: header.tracks_checksum(),
+        running: AtomicUsize::new(0),
+        error: Mutex::new(None),
+    });
+    let _stop = StopOnDrop(Arc::clone(&job));
+    let tasks = start(&job, threads, env)?;
+    attend(&job, requests, replica, env, progress).await;
+    for task in tasks {
+        task.join().map_err(RestoreError::Thread)?;
+    }
+    if let Some(error) = job.error.lock().take() {
+        return Err(error);
+    }
+    if let Some(page) = job.turns.first_free() {
+        return Err(RestoreError::PageMissing {
+            page,
+            pages: header.commit,
+            files: plan.files.len(),
+            txid: plan.max(),
+        });
+    }
+    job.tally.judge()
+}
+
+struct StopOnDrop(Arc<Job>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn start(job: &Arc<Job>, threads: usize, env: &Env) -> Result<Vec<Box<dyn Task>>, RestoreError> {
+    let mut tasks = Vec::with_capacity(threads);
+    for number in 0..threads {
+        let worker = Arc::clone(job);
+        job.running.fetch_add(1, Ordering::AcqRel);
+        let task = env
+            .spawn
+            .spawn(&format!("restore-{number}"), Box::new(move || worker.run()));
+        tasks.push(task.map_err(RestoreError::Thread)?);
+    }
+    Ok(tasks)
+}
+
+/// Reads what the threads ask for, and tells of progress, until all threads have ended.
+async fn attend(
+    job: &Job,
+    mut requests: Option<mpsc::Receiver<fetch::Request>>,
+    replica: &SharedReplica,
+    env: &Env,
+    progress: Progress<'_>,
+) {
+    let mut reads = JoinSet::new();
+    let mut told = (0, 0);
+    loop {
+        tokio::select! {
+            biased;
+            Some(request) = next_request(&mut requests) => {
+                reads.spawn(request.serve(Arc::clone(replica), env.clone()));
+            }
+            Some(_) = reads.join_next() => {}
+            () = job.tally.changed.notified() => {}
+        }
+        let now = job.tally.progress();
+        if now != told {
+            told = now;
+            progress(Event::Progress {
+                bytes_read: now.0,
+                bytes_written: now.1,
+            });
+        }
+        if job.running.load(Ordering::Acquire) == 0 {
+            return;
+        }
+    }
+}
+
+async fn next_request(
+    requests: &mut Option<mpsc::Receiver<fetch::Request>>,
+) -> Option<fetch::Request> {
+    match requests {
+        Some(requests) => requests.recv().await,
+        None => std::future::pending().await,
+    }
+}
