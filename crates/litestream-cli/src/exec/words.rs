@@ -14,7 +14,7 @@ pub fn split(command: &str) -> Result<Vec<String>> {
         match c {
             ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
             '\'' | '"' => {
-                quoted(c, &mut letters, word.get_or_insert_default()).ok_or_else(unbalanced)?
+                quoted(c, &mut letters, word.get_or_insert_default()).ok_or_else(unbalanced)?;
             }
             '\\' => word
                 .get_or_insert_default()

@@ -141,7 +141,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = seen.clone();
         let layer = TextLayer::new(Arc::new(Noon), TimeZone::UTC, move |line: &[u8]| {
-            sink.lock().extend_from_slice(line)
+            sink.lock().extend_from_slice(line);
         });
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
         let bytes = seen.lock().clone();

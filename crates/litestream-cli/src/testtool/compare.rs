@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use litestream_replica::env::{Disk, Env};
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags};
 
-use super::{beside, open, quoted, remove_database};
+use super::{BUSY_TIMEOUT, beside, open, quoted, remove_database};
 
 /// Bytes compared or copied at once.
 const CHUNK: usize = 1 << 20;
@@ -99,7 +100,8 @@ fn same_bytes(a: &Path, b: &Path, disk: &dyn Disk) -> Verdict {
 
 /// Schema, settings and all rows are the same.
 pub fn rows(source: &Path, restored: &Path) -> Verdict {
-    let open = |path: &Path| open(path).map_err(|f| f.message);
+    let open =
+        |path: &Path| open_untouched(path).map_err(|e| format!("open {}: {e}", path.display()));
     let (a, b) = (open(source)?, open(restored)?);
     for pragma in [
         "page_size",
@@ -133,6 +135,14 @@ pub fn rows(source: &Path, restored: &Path) -> Verdict {
         )?;
     }
     Ok(())
+}
+
+/// A connection whose end does not checkpoint: that would restart the WAL of a source that is being replicated.
+fn open_untouched(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(db)
 }
 
 fn tables(db: &Connection) -> rusqlite::Result<Vec<String>> {

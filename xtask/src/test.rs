@@ -1,0 +1,43 @@
+//! `cargo xtask test`: all that CI runs, in the order in which it fails fastest.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::run::{bin_dir, build, check, command, step};
+use crate::{floors, setup};
+
+/// Stops at the first step that fails.
+pub fn run() -> Result<()> {
+    let start = Instant::now();
+    let mut oracle = std::path::PathBuf::new();
+    step("formatting", || {
+        check(&mut command("cargo fmt --all --check"))
+    })?;
+    step("which crate may use what", floors::run)?;
+    step("tools that tests start: strace, sqlite3", setup::tools)?;
+    step("the original program to compare with", || {
+        oracle = setup::oracle()?;
+        Ok(())
+    })?;
+    step("the test runner", setup::nextest)?;
+    step("lints", || {
+        check(&mut command(
+            "cargo clippy --quiet --workspace --all-targets -- -D warnings",
+        ))
+    })?;
+    step("programs into ./bin", build)?;
+    step("tests", || {
+        let mut tests = command("cargo nextest run --workspace");
+        check(
+            tests
+                .env("LITESTREAM_ORACLE", &oracle)
+                .env("LITESTREAM_BIN_DIR", bin_dir()),
+        )
+    })?;
+    step("examples in the documentation", || {
+        check(&mut command("cargo test --quiet --workspace --doc"))
+    })?;
+    println!("OK, {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
