@@ -1,4 +1,5 @@
 //! Restores of made-up chains: the result must be, byte for byte, what applying the transactions one by one gives.
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
 
 mod restore_support;
 

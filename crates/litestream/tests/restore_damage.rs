@@ -1,4 +1,5 @@
 //! Damaged, missing and changing replicas: an error that names the file, or exactly the right database.
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
 
 mod restore_support;
 
@@ -162,7 +163,7 @@ async fn a_superseded_page_is_checked_too() {
     let page_size = PageSize::new(1024).unwrap();
     let replica = memory();
     let header = |txid| Header::new(page_size, 2, Txid::new(txid), Txid::new(txid), 0);
-    let noise: Vec<u8> = (0..1024u32).map(|i| (i * i >> 3) as u8).collect();
+    let noise: Vec<u8> = (0..1024u32).map(|i| ((i * i) >> 3) as u8).collect();
     let mut first = encode(
         header(1),
         &Pages::from([(1, vec![1; 1024]), (2, noise.clone())]),

@@ -1,6 +1,11 @@
 //! Replicas made by the real Litestream 0.5.17: the result must be the file that it restores itself.
 //!
 //! Its binary is named by `LITESTREAM_ORACLE`, else it is `target/oracle/bin/litestream` of the workspace.
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests look at the real file system"
+)]
 
 mod restore_support;
 

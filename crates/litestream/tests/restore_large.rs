@@ -1,4 +1,9 @@
 //! A database beyond 1 GiB, in pages of 512 bytes: the lock page, and memory and time that don't depend on size.
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests look at the real file system"
+)]
 
 mod restore_support;
 

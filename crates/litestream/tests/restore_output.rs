@@ -1,4 +1,9 @@
 //! What may be at the output, how it is replaced, and what is left when a restore does not end.
+#![allow(clippy::unwrap_used, reason = "a test may fail this way")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests look at the real file system"
+)]
 
 mod restore_support;
 

@@ -102,7 +102,7 @@ fn immutable_uri(path: &Path) -> String {
     for &byte in bytes {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
-                uri.push(byte as char)
+                uri.push(byte as char);
             }
             _ => {
                 // Writing to a string cannot fail.

@@ -36,7 +36,7 @@ pub(super) struct LargeFile {
 }
 
 /// The large file whose index is being read.
-struct Large {
+pub(super) struct Large {
     file: Arc<LargeFile>,
     header: Header,
     index: Range<u64>,
@@ -50,15 +50,17 @@ struct Large {
     reader: IndexReader,
     /// Over everything after the last frame.
     crc: Crc64,
-    ready: VecDeque<Part>,
+    /// Parts that were not given out yet.
+    pub(super) ready: VecDeque<Part>,
     building: Part,
     pages: usize,
     parts: u64,
-    complete: bool,
+    /// All parts were found.
+    pub(super) complete: bool,
 }
 
 impl Large {
-    fn open(
+    pub(super) fn open(
         info: FileInfo,
         page_size: PageSize,
         fetch: &dyn Fetch,
@@ -93,7 +95,7 @@ impl Large {
     }
 
     /// Fetches more of the index if all of it was looked at.
-    fn fill(&mut self, tally: &Tally) -> Result<(), RestoreError> {
+    pub(super) fn fill(&mut self, tally: &Tally) -> Result<(), RestoreError> {
         if self.seen < self.chunk.len() {
             return Ok(());
         }
@@ -106,18 +108,17 @@ impl Large {
         self.seen = 0;
         if first {
             self.seen = PAGE_HEADER_SIZE;
-            if self.chunk[..self.seen] != [0; PAGE_HEADER_SIZE] {
-                return Err(RestoreError::mismatch(
-                    self.file.info,
-                    "the page block does not end where the page index begins",
-                ));
-            }
+            layout::check_page_block_end(self.file.info, &self.chunk[..self.seen])?;
         }
         Ok(())
     }
 
     /// Looks at a slice of the index: claims pages and cuts parts.
-    fn advance(&mut self, claims: &mut Claims, limits: Limits) -> Result<(), RestoreError> {
+    pub(super) fn advance(
+        &mut self,
+        claims: &mut Claims,
+        limits: Limits,
+    ) -> Result<(), RestoreError> {
         let info = self.file.info;
         let end = self.chunk.len().min(self.seen + INDEX_SLICE);
         let page_size = self.header.page_size.bytes();
@@ -172,7 +173,7 @@ impl Large {
     }
 
     /// All parts were given out: says what the file's checksum should be.
-    fn close(&mut self, at: usize, tally: &Tally) -> Result<(), RestoreError> {
+    pub(super) fn close(&mut self, at: usize, tally: &Tally) -> Result<(), RestoreError> {
         let trailer = layout::decode_trailer(self.file.info, &self.header, &self.tail)?;
         self.crc.update(&self.tail[..16]);
         let len = self.index.end - self.index.start + PAGE_HEADER_SIZE as u64 + 16;

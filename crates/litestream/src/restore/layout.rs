@@ -86,5 +86,8 @@ pub(super) fn check_page_block_end(info: FileInfo, bytes: &[u8]) -> Result<(), R
     if bytes == [0; PAGE_HEADER_SIZE] {
         return Ok(());
     }
-    Err(RestoreError::mismatch(info, "the page block does not end where the page index begins"))
+    Err(RestoreError::mismatch(
+        info,
+        "the page block does not end where the page index begins",
+    ))
 }

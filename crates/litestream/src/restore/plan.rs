@@ -80,7 +80,7 @@ pub async fn plan(target: Target, replica: &SharedReplica) -> Result<Plan, Resto
             Err(RestoreError::NonContiguous { .. } | RestoreError::NoBackup)
                 if tries < LISTINGS_MAX =>
             {
-                tries += 1
+                tries += 1;
             }
             result => return result,
         }

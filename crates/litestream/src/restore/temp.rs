@@ -118,10 +118,10 @@ fn remove_leftovers(disk: &dyn Disk, dir: &Path, prefix: &str) {
         }
         match disk.remove(&path) {
             Ok(()) => {
-                tracing::info!(path = %path.display(), "removed the temporary file of an earlier restore")
+                tracing::info!(path = %path.display(), "removed the temporary file of an earlier restore");
             }
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot remove the temporary file of an earlier restore")
+                tracing::warn!(path = %path.display(), %error, "cannot remove the temporary file of an earlier restore");
             }
         }
     }

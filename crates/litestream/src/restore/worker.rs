@@ -14,8 +14,10 @@ use super::claims::Turns;
 use super::error::RestoreError;
 use super::fetch::Fetch;
 use super::fold::Sum;
+use super::large::Part;
+use super::layout;
 use super::paint::Painter;
-use super::parts::{self, Entry, Part, Parts, Piece};
+use super::parts::{Entry, Parts, Piece};
 use super::tally::{Ends, Tally};
 
 /// What all threads of a restore share.
@@ -134,7 +136,7 @@ impl<'a> Worker<'a> {
             .turns
             .take(ticket, |claims| {
                 reader.push(&bytes[start..end], |entry| {
-                    entries.push(Entry::new(entry, claims.claim(entry.page)))
+                    entries.push(Entry::new(entry, claims.claim(entry.page)));
                 })
             })
             .ok_or(RestoreError::Cancelled)?
@@ -142,12 +144,7 @@ impl<'a> Worker<'a> {
             .map_err(RestoreError::damaged(info))?;
         layout::check_index_start(info, &reader, &index)?;
         let frames_end = start - PAGE_HEADER_SIZE;
-        if bytes[frames_end..start] != [0; PAGE_HEADER_SIZE] {
-            return Err(RestoreError::mismatch(
-                info,
-                "the page block does not end where the page index begins",
-            ));
-        }
+        layout::check_page_block_end(info, &bytes[frames_end..start])?;
         let mut sum = Hashed::default();
         sum.update(&bytes[..HEADER_SIZE]);
         self.frames(info, &bytes[HEADER_SIZE..frames_end], &entries, &mut sum)?;
