@@ -20,6 +20,10 @@ use crate::wal::{Cursor, Evidence, frame_offset, frame_size, restart_evidence};
 
 /// How long the guard is tried for; others hold it only while they checkpoint.
 const GUARD_WAIT: Duration = Duration::from_secs(5);
+/// How long a checkpoint of another connection is waited for before its work is left to it.
+const OTHERS_WAIT: Duration = Duration::from_millis(20);
+/// How long the guard is tried for while transactions or a foreign checkpoint may be waiting for us.
+const REGAIN_WAIT: Duration = Duration::from_millis(10);
 /// How long a moment without transactions is waited for.
 const GATE_WAIT: Duration = Duration::from_millis(20);
 /// How long the WRITE lock is tried for.
@@ -170,7 +174,7 @@ impl Database {
     /// Recovery needs the CHECKPOINT lock, which the guard holds: give it back, let a read recover, take it again.
     fn recover_index(&mut self) -> Result<WalState> {
         self.sentinel.release_guard()?;
-        let read = self.with_reader(|_| Ok(()));
+        let read = self.begin_read().and_then(|()| self.end_read());
         guard(&self.env, &self.settings, &mut self.sentinel)?;
         read?;
         // Frames may have been backfilled meanwhile; they are still in the WAL unless it restarted, which capture detects.
@@ -281,16 +285,16 @@ impl Database {
         Ok(report)
     }
 
-    /// Stage 1. The reader pins the WAL at some commit *before* everything up to it is staged, so that whatever is backfilled
-    /// while the guard is open is staged. `false` if another reader keeps frames in use.
+    /// Stage 1. The reader pins the WAL at some commit *before* everything up to it is staged, so that whatever is
+    /// backfilled while the guard is open is staged. `false` if another reader keeps frames in use.
     fn pass(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<bool> {
         // What is committed before the reader begins is within its mark: so far others let us backfill.
         let goal = self.state()?.frames;
-        self.with_reader(|db| {
-            db.capture(stop, each)?;
-            db.staging.make_durable()?;
-            db.backfill(goal, None)
-        })
+        self.begin_read()?;
+        let result = self.stage_and_backfill(goal, None, stop, each);
+        // After an error without the guard the caller drops the whole database, and the reader with it.
+        self.end_read()?;
+        result
     }
 
     /// Stage 2: what is left, with the gate shut, so that nothing can be committed in between. How long it was shut, or
@@ -304,25 +308,11 @@ impl Database {
             return Ok(None);
         }
         let start = self.env.clock.monotonic();
-        let result = self
-            .capture(stop, each)
-            .and_then(|()| self.staging.make_durable())
-            .and_then(|()| {
-                let goal = self.state()?.frames;
-                self.backfill(goal, Some(start + HOLD_MAX))
-            });
-        let held = self.env.clock.monotonic().since(start);
-        // If the guard had to be waited for, commits went on behind the pinned gate and may have been backfilled by others.
-        let caught_up = if result.is_ok() {
-            self.capture(stop, each)
-                .and_then(|()| self.staging.make_durable())
-        } else {
-            Ok(())
-        };
+        let goal = self.state()?.frames;
+        let result = self.stage_and_backfill(goal, Some(start + HOLD_MAX), stop, each);
         self.sentinel.open_gate()?;
         result?;
-        caught_up?;
-        Ok(Some(held))
+        Ok(Some(self.env.clock.monotonic().since(start)))
     }
 
     /// The same with the WRITE lock held, for when readers never pause.
@@ -335,58 +325,77 @@ impl Database {
             return Ok(None);
         }
         let start = self.env.clock.monotonic();
-        let result = self.with_reader(|db| {
-            let goal = db.state()?.frames;
-            db.capture(stop, each)?;
-            db.staging.make_durable()?;
-            db.backfill(goal, Some(start + HOLD_MAX))
+        let result = self.begin_read().and_then(|()| {
+            let goal = self.state()?.frames;
+            self.stage_and_backfill(goal, Some(start + HOLD_MAX), stop, each)
         });
+        self.end_read()?;
         self.sentinel.release_bar()?;
-        let held = self.env.clock.monotonic().since(start);
-        result.map(|_| Some(held))
+        result?;
+        Ok(Some(self.env.clock.monotonic().since(start)))
     }
 
-    /// Opens the guard, backfills up to frame `goal`, takes the guard again. The WAL is pinned meanwhile. When transactions are
-    /// held up and the deadline passes, they are let go first.
-    fn backfill(&mut self, goal: u32, deadline: Option<Monotonic>) -> Result<bool> {
+    /// Stages everything, then opens the guard, backfills up to frame `goal` and takes the guard again. The WAL is pinned
+    /// by the caller. `false` if the goal was not reached.
+    fn stage_and_backfill(
+        &mut self,
+        goal: u32,
+        deadline: Option<Monotonic>,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<bool> {
+        self.capture(stop, each)?;
+        self.staging.make_durable()?;
         self.open_checkpointer()?;
         self.sentinel.release_guard()?;
+        let reached = self.backfill(goal, deadline);
+        self.regain_guard(stop, each)?;
+        reached
+    }
+
+    fn backfill(&mut self, goal: u32, deadline: Option<Monotonic>) -> Result<bool> {
         let start = self.env.clock.monotonic();
-        let mut reached = false;
         let mut fruitless = 0;
-        // An application's own checkpoint may be running: it does the same work, ours answers busy, so try again for a while.
-        while fruitless < 3 {
+        loop {
             let ran = match &self.checkpointer {
-                Some(c) => c.passive(),
-                None => Ok(false),
+                Some(c) => c.passive()?,
+                None => false,
             };
-            reached = self
+            if self
                 .sentinel
                 .state()
-                .is_some_and(|s| s.backfilled >= goal || s.frames < goal);
+                .is_some_and(|s| s.backfilled >= goal || s.frames < goal)
+            {
+                return Ok(true);
+            }
+            // An application's own checkpoint may be running: it does the same work and ours answers busy.
+            fruitless += u32::from(ran);
             let now = self.env.clock.monotonic();
-            let late = deadline.is_some_and(|d| now >= d) || now.since(start) > GUARD_WAIT;
-            if reached || late || ran.is_err() {
-                ran?;
-                break;
-            }
-            if ran? {
-                fruitless += 1;
+            if fruitless == 3
+                || now.since(start) > OTHERS_WAIT
+                || deadline.is_some_and(|d| now >= d)
+            {
+                return Ok(false);
             }
             self.env.clock.sleep(LOCK_PAUSE);
         }
-        let mut guarded = self.sentinel.try_guard()?;
-        while !guarded && deadline.is_some_and(|d| self.env.clock.monotonic() < d) {
-            self.env.clock.sleep(LOCK_PAUSE);
-            guarded = self.sentinel.try_guard()?;
+    }
+
+    /// Takes the guard again. If another connection holds it for longer than a moment, the pin is given up first: a RESTART or
+    /// TRUNCATE of an application waits for it while it holds up all writers. By then everything is staged, so that one
+    /// restart loses nothing; two before the guard is back would show in the salts.
+    fn regain_guard(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
+        if self.try_for(REGAIN_WAIT, Sentinel::try_guard)? {
+            return Ok(());
         }
-        if !guarded {
-            // Someone else is checkpointing. Nobody need wait for that: the pin keeps what matters.
-            self.sentinel.release_bar()?;
-            self.sentinel.pin_gate()?;
-            guard(&self.env, &self.settings, &mut self.sentinel)?;
-        }
-        Ok(reached)
+        self.capture(stop, each)?;
+        self.staging.make_durable()?;
+        self.end_read()?;
+        self.sentinel.open_gate()?;
+        self.sentinel.release_bar()?;
+        guard(&self.env, &self.settings, &mut self.sentinel)?;
+        self.capture(stop, each)?;
+        self.staging.make_durable()
     }
 
     fn try_for(
@@ -404,23 +413,21 @@ impl Database {
         Ok(true)
     }
 
-    fn with_reader<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => Reader::open(
-                &self.settings.path,
-                self.settings.vfs.as_deref(),
-                self.settings.busy_timeout,
-            )?,
-        };
-        reader.begin()?;
-        let result = work(self);
-        // If the work could not take the guard again, the caller drops the whole database; the reader goes with it.
-        let ended = reader.end();
-        self.reader = Some(reader);
-        let value = result?;
-        ended?;
-        Ok(value)
+    /// Pins the WAL at the newest commit.
+    fn begin_read(&mut self) -> Result<()> {
+        if self.reader.is_none() {
+            let settings = &self.settings;
+            self.reader = Some(Reader::open(
+                &settings.path,
+                settings.vfs.as_deref(),
+                settings.busy_timeout,
+            )?);
+        }
+        self.reader.as_ref().map_or(Ok(()), Reader::begin)
+    }
+
+    fn end_read(&mut self) -> Result<()> {
+        self.reader.as_ref().map_or(Ok(()), Reader::end)
     }
 
     fn open_checkpointer(&mut self) -> Result<()> {

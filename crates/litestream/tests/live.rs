@@ -285,3 +285,65 @@ async fn c20_a_replaced_database_starts_over_and_keeps_history() {
         before
     );
 }
+
+/// An application's TRUNCATE that meets our checkpoint must neither hold up its writers until its busy time-out nor cost a full copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_truncates_during_our_checkpoints_stall_nobody() {
+    let bench = Bench::new();
+    fill(&bench.app(4096), 100, 100);
+    let settings = litestream::Settings {
+        min_checkpoint_page_count: 5,
+        ..bench.settings()
+    };
+    let replicator = bench.start_with(settings);
+    replicator.sync().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let truncates = {
+        let (path, stop) = (bench.db(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let conn = app(&path, 4096);
+            conn.busy_timeout(Duration::from_secs(3)).unwrap();
+            let (mut done, mut busy) = (0, 0);
+            while !stop.load(Ordering::Relaxed) {
+                let mode = ["TRUNCATE", "RESTART", "FULL"][done % 3];
+                let blocked: i64 = conn
+                    .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |r| r.get(0))
+                    .unwrap();
+                busy += usize::from(blocked != 0);
+                done += 1;
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            (done, busy)
+        })
+    };
+    let (path, halt) = (bench.db(), Arc::clone(&stop));
+    let slowest = std::thread::spawn(move || {
+        let conn = app(&path, 4096);
+        let (mut slowest, mut commits) = (Duration::ZERO, 0);
+        while !halt.load(Ordering::Relaxed) {
+            let start = Instant::now();
+            conn.execute("INSERT INTO t(b,n) VALUES(randomblob(500),1)", [])
+                .unwrap();
+            slowest = slowest.max(start.elapsed());
+            commits += 1;
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        (slowest, commits)
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (done, busy) = truncates.join().unwrap();
+    let (slowest, commits) = slowest.join().unwrap();
+    replicator.sync().await.unwrap();
+    let status = replicator.status();
+    replicator.close().await;
+    println!(
+        "{done} foreign checkpoints, {busy} busy; {commits} commits, slowest {slowest:?}; {:?}",
+        status.counters
+    );
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    assert!(done > busy, "some met a moment in which the guard was open");
+    assert_eq!(bench.full_files().await.len(), 1);
+    bench.assert_contiguous().await;
+    bench.assert_restores().await;
+}
