@@ -75,6 +75,9 @@ pub enum Error {
     /// The replica could not be used.
     #[error("{0}")]
     Replica(#[from] litestream_replica::Error),
+    /// A restore failed.
+    #[error("{0}")]
+    Restore(#[from] crate::restore::RestoreError),
     /// What is staged does not reach back to what the replica holds.
     #[error(
         "replica ends at {replica} but local files begin at {local}; a snapshot is needed to close the gap"
