@@ -51,7 +51,7 @@ fn a_database_that_never_was_is_nothing_lost() {
 
 /// A replica whose folder is a file cannot be written by anybody, not even by root.
 fn blocked(place: &Place) {
-    std::os::unix::fs::symlink("/dev/null", place.path("backup")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", place.path("backup")).expect("link");
 }
 
 #[test]

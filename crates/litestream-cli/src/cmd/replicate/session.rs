@@ -158,9 +158,7 @@ async fn sync_once(job: &Job, replicator: &Replicator, snapshot: bool, retention
         Error::NoDatabase(_) | Error::NoPosition => Failure::new(format!(
             "sync replica for {path}: no position, waiting for data"
         )),
-        Error::Replica(_) | Error::Gap { .. } => {
-            Failure::new(format!("sync replica for {path}: {e}"))
-        }
+        Error::Replica(_) => Failure::new(format!("sync replica for {path}: {e}")),
         e => Failure::new(format!("sync database {path}: {e}")),
     })?;
     if snapshot {
