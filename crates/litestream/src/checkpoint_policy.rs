@@ -141,7 +141,7 @@ mod tests {
             pinned: false,
             since_attempt: Duration::from_secs(100),
             since_complete: Duration::from_secs(1),
-            interval: Duration::from_secs(60),
+            interval: Duration::from_mins(1),
         }
     }
 
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(inputs(1000, 10.0).plan(), Plan::Quiet);
         assert_eq!(
             Inputs {
-                since_complete: Duration::from_secs(60),
+                since_complete: Duration::from_mins(1),
                 ..inputs(1, 0.0)
             }
             .plan(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ltx::{FileName, Txid};
+use ltx::FileName;
 
 /// Result with [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -78,16 +78,6 @@ pub enum Error {
     /// A restore failed.
     #[error("{0}")]
     Restore(#[from] crate::restore::RestoreError),
-    /// What is staged does not reach back to what the replica holds.
-    #[error(
-        "replica ends at {replica} but local files begin at {local}; a snapshot is needed to close the gap"
-    )]
-    Gap {
-        /// End of the replica's contiguous part.
-        replica: Txid,
-        /// First local file.
-        local: Txid,
-    },
     /// Nothing has been captured yet.
     #[error("no position, waiting for data")]
     NoPosition,
@@ -108,11 +98,9 @@ impl Error {
     /// Whether the local disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Error::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
-            Error::Encode {
-                source: ltx::Error::Io(source),
-                ..
-            } => source.kind() == std::io::ErrorKind::StorageFull,
+            Error::Io { source, .. } | Error::Encode { source: ltx::Error::Io(source), .. } => {
+                source.kind() == std::io::ErrorKind::StorageFull
+            }
             Error::Sqlite { source, .. } => {
                 source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
             }

@@ -35,7 +35,7 @@ impl Settings {
             path,
             monitor_interval: Duration::from_secs(1),
             sync_interval: Duration::from_secs(1),
-            checkpoint_interval: Duration::from_secs(60),
+            checkpoint_interval: Duration::from_mins(1),
             min_checkpoint_page_count: 1000,
             busy_timeout: Duration::from_secs(1),
             vfs: None,

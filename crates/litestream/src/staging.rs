@@ -230,7 +230,7 @@ impl Staging {
                     return Ok(Some((name, header)));
                 }
                 Ok(_) => {
-                    tracing::warn!(path = %path.display(), "local ltx file does not carry the transactions of its name, removing it")
+                    tracing::warn!(path = %path.display(), "local ltx file does not carry the transactions of its name, removing it");
                 }
                 Err(Error::Staged { source, .. }) if source.is_corrupt() => {
                     tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");

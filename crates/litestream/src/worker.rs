@@ -276,7 +276,7 @@ impl Worker {
             return Err(Error::NoPosition);
         };
         database.snapshot(&self.stop, &mut |staged| {
-            shared.staged(staged.position.txid, Some(&staged))
+            shared.staged(staged.position.txid, Some(&staged));
         })
     }
 

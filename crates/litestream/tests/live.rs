@@ -1,5 +1,5 @@
 //! Under load: writers, foreign checkpoints, readers that pin the WAL; always with the exact oracle at the end.
-#![allow(clippy::disallowed_methods)] // tests stand outside of the seam
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // tests stand outside of the seam
 
 mod common;
 
@@ -30,7 +30,7 @@ fn writer(
             {
                 Ok(_) => commits += 1,
                 Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-                    busy += 1
+                    busy += 1;
                 }
                 Err(e) => panic!("{e}"),
             }

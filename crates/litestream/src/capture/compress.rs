@@ -86,6 +86,8 @@ impl Batch {
 }
 
 type Job = (Batch, mpsc::SyncSender<Batch>);
+/// Where work is put, and the threads that take it; they end when the former is dropped.
+type Threads = (mpsc::Sender<Job>, Vec<Box<dyn Task>>);
 
 /// Writes all pages of `source` to `encoder`.
 pub(super) fn write_pages(
@@ -135,7 +137,7 @@ fn start_threads(
     env: &Env,
     threads: usize,
     page_size: PageSize,
-) -> Result<(mpsc::Sender<Job>, Vec<Box<dyn Task>>)> {
+) -> Result<Threads> {
     let (jobs, queue) = mpsc::channel::<Job>();
     let queue = Arc::new(Mutex::new(queue));
     let mut tasks = Vec::new();

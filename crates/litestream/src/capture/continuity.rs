@@ -111,3 +111,138 @@ pub fn decide(last: Option<&LastFile>, now: &WalView) -> Decision {
         Evidence::None => Decision::Full(FullReason::WalRestarted),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::ByteOrder;
+
+    const CHECKSUM: WalChecksum = WalChecksum(7, 8);
+
+    fn cursor(frames: u32) -> Cursor {
+        let page_size = PageSize::new(4096).expect("valid");
+        Cursor {
+            salts: Salts(10, 99),
+            order: ByteOrder::Little,
+            page_size,
+            frames,
+            checksum: CHECKSUM,
+        }
+    }
+
+    fn last(frames: u32) -> LastFile {
+        let cursor = cursor(frames);
+        LastFile {
+            page_size: cursor.page_size,
+            cursor: Some(cursor),
+            database_unchanged: false,
+        }
+    }
+
+    fn view(salts: Salts, frames: u32) -> WalView {
+        WalView {
+            page_size: PageSize::new(4096).expect("valid"),
+            salts,
+            frames,
+            backfilled: 0,
+            stored: Some(CHECKSUM),
+            evidence: Evidence::None,
+        }
+    }
+
+    #[test]
+    fn the_same_generation_continues_if_the_last_frame_is_the_one_read() {
+        let same = view(Salts(10, 99), 5);
+        assert_eq!(decide(Some(&last(5)), &same), Decision::Continue(cursor(5)));
+        assert_eq!(decide(Some(&last(4)), &same), Decision::Continue(cursor(4)));
+        assert_eq!(
+            decide(Some(&last(6)), &same),
+            Decision::Full(FullReason::WalShorter)
+        );
+        let other = WalView {
+            stored: Some(WalChecksum(7, 9)),
+            ..same
+        };
+        assert_eq!(
+            decide(Some(&last(5)), &other),
+            Decision::Full(FullReason::PositionLost)
+        );
+        assert_eq!(
+            decide(
+                Some(&last(5)),
+                &WalView {
+                    stored: None,
+                    ..same
+                }
+            ),
+            Decision::Full(FullReason::PositionLost)
+        );
+    }
+
+    #[test]
+    fn another_generation_continues_only_with_evidence() {
+        let next = view(Salts(11, 5), 2);
+        assert_eq!(
+            decide(Some(&last(5)), &next),
+            Decision::Full(FullReason::WalRestarted)
+        );
+        let proved = WalView {
+            evidence: Evidence::NothingMissed,
+            ..next
+        };
+        assert_eq!(
+            decide(Some(&last(5)), &proved),
+            Decision::Continue(cursor(5))
+        );
+    }
+
+    #[test]
+    fn an_empty_wal_continues_only_if_no_checkpoint_wrote_the_database() {
+        let grown = view(Salts(77, 5), 9);
+        let unchanged = LastFile {
+            database_unchanged: true,
+            ..last(0)
+        };
+        assert_eq!(
+            decide(Some(&unchanged), &grown),
+            Decision::Continue(cursor(0))
+        );
+        assert_eq!(
+            decide(Some(&last(0)), &grown),
+            Decision::Full(FullReason::WalRestarted)
+        );
+        let partly = WalView {
+            backfilled: 1,
+            ..grown
+        };
+        assert_eq!(
+            decide(Some(&unchanged), &partly),
+            Decision::Full(FullReason::WalRestarted)
+        );
+    }
+
+    #[test]
+    fn without_a_comparable_file_everything_is_written() {
+        let now = view(Salts(10, 99), 5);
+        assert_eq!(
+            decide(None, &now),
+            Decision::Full(FullReason::NothingStaged)
+        );
+        let larger = WalView {
+            page_size: PageSize::new(8192).expect("valid"),
+            ..now
+        };
+        assert_eq!(
+            decide(Some(&last(5)), &larger),
+            Decision::Full(FullReason::PageSizeChanged)
+        );
+        let lost = LastFile {
+            cursor: None,
+            ..last(5)
+        };
+        assert_eq!(
+            decide(Some(&lost), &now),
+            Decision::Full(FullReason::PositionLost)
+        );
+    }
+}

@@ -52,7 +52,7 @@ impl<'a> WalPages<'a> {
         }
     }
 
-    fn from_frame(&mut self, index: u32, number: PageNo, page: &mut [u8]) -> Result<()> {
+    fn read_frame(&mut self, index: u32, number: PageNo, page: &mut [u8]) -> Result<()> {
         self.wal
             .read_page(index, number, &self.like, &mut self.frame)?;
         page.copy_from_slice(&self.frame[FRAME_HEADER_SIZE..]);
@@ -69,7 +69,7 @@ impl PageSource for WalPages<'_> {
         };
         if grown && let Some((number, frame)) = self.growth.next() {
             match frame {
-                Some(index) => self.from_frame(index, number, page)?,
+                Some(index) => self.read_frame(index, number, page)?,
                 None => sentinel.read_database(page, number.offset(self.like.page_size))?,
             }
             return Ok(Some(number));
@@ -79,7 +79,7 @@ impl PageSource for WalPages<'_> {
         };
         match self.set.place(entry) {
             Place::Memory(data) => page.copy_from_slice(data),
-            Place::Frame(index) => self.from_frame(index, number, page)?,
+            Place::Frame(index) => self.read_frame(index, number, page)?,
         }
         Ok(Some(number))
     }

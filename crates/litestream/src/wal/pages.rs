@@ -171,3 +171,63 @@ fn thin(log: &mut Vec<(PageNo, u32)>) {
     log.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
     log.dedup_by_key(|e| e.0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(n: u32) -> PageNo {
+        PageNo::new(n).expect("not zero")
+    }
+
+    #[test]
+    fn newest_version_wins_and_pages_above_the_commit_are_dropped() {
+        let size = PageSize::new(512).expect("valid");
+        let mut memory = PageSet::new(size, 1 << 20);
+        let mut offsets = PageSet::offsets_only(size);
+        for (frame, number) in [3, 1, 3, 9, 1].into_iter().enumerate() {
+            let content = [frame as u8; 512];
+            memory.push(page(number), frame as u32, &content);
+            offsets.push(page(number), frame as u32, &content);
+        }
+        assert!(memory.contains(page(9)) && offsets.contains(page(9)));
+        assert!(!memory.contains(page(2)) && !offsets.contains(page(2)));
+        let sorted = memory.sorted(8);
+        assert_eq!(
+            sorted.iter().map(|e| e.0).collect::<Vec<_>>(),
+            [page(1), page(3)]
+        );
+        assert_eq!(memory.place(sorted[0].1), Place::Memory(&[4; 512]));
+        assert_eq!(memory.place(sorted[1].1), Place::Memory(&[2; 512]));
+        assert_eq!(offsets.sorted(8), [(page(1), 4), (page(3), 2)]);
+    }
+
+    #[test]
+    fn memory_stays_within_its_budget() {
+        let size = PageSize::new(512).expect("valid");
+        let mut set = PageSet::new(size, 9 * 512);
+        for n in 1..=3 {
+            assert!(!set.is_full());
+            set.push(page(n), n, &[0; 512]);
+        }
+        set.push(page(4), 4, &[0; 512]);
+        assert!(set.is_full() && !set.is_exhausted());
+        for n in 5..=9 {
+            set.push(page(n), n, &[0; 512]);
+        }
+        assert!(set.is_exhausted());
+    }
+
+    #[test]
+    fn a_long_log_of_few_pages_stays_short() {
+        let mut set = PageSet::offsets_only(PageSize::new(512).expect("valid"));
+        for frame in 0..1_000_000 {
+            set.push(page(frame % 10 + 1), frame, &[]);
+        }
+        let Kept::Offsets { log, .. } = &set.kept else {
+            panic!("offsets")
+        };
+        assert!(log.capacity() <= 4 * THIN_AT_MIN, "{}", log.capacity());
+        assert_eq!(set.sorted(10).len(), 10);
+    }
+}

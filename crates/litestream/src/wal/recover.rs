@@ -81,3 +81,126 @@ pub fn restart_evidence(
         Evidence::None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::{ByteOrder, frame_size};
+    use ltx::PageSize;
+
+    /// Frames of one generation (page, commit), from its header on; the cursor after all of them.
+    fn generation(salts: Salts, order: ByteOrder, frames: &[(u32, u32)]) -> (Vec<u8>, Cursor) {
+        let page_size = PageSize::new(512).expect("valid");
+        let mut bytes = WalHeader::encode(order, page_size, 0, salts).to_vec();
+        let mut cursor = Cursor::start(&WalHeader::parse(&bytes).expect("just made"));
+        for &(page, commit) in frames {
+            let page = PageNo::new(page).expect("not zero");
+            let data = [(page.get() as u8) ^ (salts.0 as u8); 512];
+            let (frame, sum) =
+                FrameHeader::encode(page, commit, salts, cursor.checksum, order, &data);
+            bytes.extend_from_slice(&frame);
+            cursor = Cursor {
+                frames: cursor.frames + 1,
+                checksum: sum,
+                ..cursor
+            };
+        }
+        (bytes, cursor)
+    }
+
+    /// `new` written over the start of `old`.
+    fn overwrite(old: &[u8], new: &[u8]) -> Vec<u8> {
+        let mut out = old.to_vec();
+        out[..new.len()].copy_from_slice(new);
+        out
+    }
+
+    fn judge(file: &[u8], last: &Cursor, now: Salts, overwritten: u32) -> Evidence {
+        let step = frame_size(last.page_size) as usize;
+        let from = 32 + (last.frames as usize - 1) * step;
+        restart_evidence(
+            last,
+            now,
+            overwritten,
+            file.get(from..).unwrap_or_default(),
+            true,
+        )
+    }
+
+    #[test]
+    fn a_restart_right_after_the_last_frame_missed_nothing() {
+        for order in [ByteOrder::Little, ByteOrder::Big] {
+            let (old, last) = generation(Salts(1, 2), order, &[(1, 0), (2, 2), (3, 3)]);
+            let (new, _) = generation(Salts(2, 9), order, &[(1, 3)]);
+            let file = overwrite(&old, &new);
+            assert_eq!(judge(&file, &last, Salts(2, 9), 1), Evidence::NothingMissed);
+            assert_eq!(
+                judge(&file, &last, Salts(3, 9), 1),
+                Evidence::None,
+                "two restarts"
+            );
+            assert_eq!(
+                judge(&file, &last, Salts(2, 9), 3),
+                Evidence::None,
+                "overwritten"
+            );
+        }
+    }
+
+    #[test]
+    fn a_commit_after_the_last_frame_is_seen() {
+        let (_, last) = generation(Salts(1, 2), ByteOrder::Little, &[(1, 1), (2, 2)]);
+        let (old, _) = generation(
+            Salts(1, 2),
+            ByteOrder::Little,
+            &[(1, 1), (2, 2), (5, 0), (3, 3)],
+        );
+        let (new, _) = generation(Salts(2, 9), ByteOrder::Little, &[(1, 3)]);
+        assert_eq!(
+            judge(&overwrite(&old, &new), &last, Salts(2, 9), 1),
+            Evidence::None
+        );
+        let (rolled_back, _) = generation(
+            Salts(1, 2),
+            ByteOrder::Little,
+            &[(1, 1), (2, 2), (5, 0), (3, 0)],
+        );
+        assert_eq!(
+            judge(&overwrite(&rolled_back, &new), &last, Salts(2, 9), 1),
+            Evidence::NothingMissed
+        );
+    }
+
+    #[test]
+    fn w24_an_identical_last_page_does_not_pass_for_the_same_frame() {
+        let (_, last) = generation(Salts(1, 2), ByteOrder::Little, &[(1, 1), (2, 2)]);
+        let (other, _) = generation(Salts(1, 2), ByteOrder::Little, &[(7, 7), (2, 2)]);
+        let (new, _) = generation(Salts(2, 9), ByteOrder::Little, &[(1, 3)]);
+        assert_eq!(
+            judge(&overwrite(&other, &new), &last, Salts(2, 9), 1),
+            Evidence::None
+        );
+    }
+
+    #[test]
+    fn w25_an_uncommitted_tail_is_not_recovered() {
+        let (bytes, _) = generation(
+            Salts(1, 2),
+            ByteOrder::Big,
+            &[(1, 0), (2, 2), (3, 0), (4, 0)],
+        );
+        let (pages, commit) = recover(&bytes).expect("one commit");
+        assert_eq!((pages.len(), commit), (2, 2));
+        assert!(recover(&bytes[..32 + 536]).is_none());
+    }
+
+    #[test]
+    fn w37_headers_that_are_none() {
+        let (bytes, _) = generation(Salts(1, 2), ByteOrder::Little, &[(1, 1)]);
+        for cut in [0, 1, 31] {
+            assert!(recover(&bytes[..cut]).is_none());
+        }
+        assert!(recover(&[0; 32]).is_none());
+        assert!(recover(&[0xa5; 600]).is_none());
+    }
+}

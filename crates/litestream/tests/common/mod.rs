@@ -91,9 +91,7 @@ impl Bench {
 
     pub async fn level0(&self) -> Vec<Txid> {
         let files = self.replica.list(Level::L0, None, false).await.unwrap();
-        files
-            .iter()
-            .for_each(|f| assert_eq!(f.name.min, f.name.max));
+        assert!(files.iter().all(|f| f.name.min == f.name.max));
         files.iter().map(|f| f.name.max).collect()
     }
 
