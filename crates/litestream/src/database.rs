@@ -152,6 +152,11 @@ impl Database {
         Ok(())
     }
 
+    /// Whether the invariant's first half holds: nobody else can checkpoint.
+    pub fn is_guarded(&self) -> bool {
+        self.sentinel.is_guarded()
+    }
+
     /// Where the database stands as far as it is staged.
     pub fn position(&self) -> Option<Position> {
         self.position

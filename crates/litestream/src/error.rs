@@ -98,9 +98,11 @@ impl Error {
     /// Whether the local disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Error::Io { source, .. } | Error::Encode { source: ltx::Error::Io(source), .. } => {
-                source.kind() == std::io::ErrorKind::StorageFull
-            }
+            Error::Io { source, .. }
+            | Error::Encode {
+                source: ltx::Error::Io(source),
+                ..
+            } => source.kind() == std::io::ErrorKind::StorageFull,
             Error::Sqlite { source, .. } => {
                 source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
             }

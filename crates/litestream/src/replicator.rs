@@ -1,5 +1,6 @@
 //! One database and its replica, running: the handle that the command line and embedding programs hold.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -26,6 +27,8 @@ const REPLICA_WAIT: Duration = Duration::from_secs(5);
 pub struct Replicator {
     env: Env,
     replica: SharedReplica,
+    /// `META/ltx`.
+    root: PathBuf,
     shared: Arc<Shared>,
     commands: Sender<Command>,
     waker: Arc<dyn Wake>,
@@ -50,11 +53,12 @@ impl Replicator {
             Arc::new(Notify::new()),
             Arc::new(AtomicBool::new(false)),
         );
+        let root = settings.meta_path.join("ltx");
         let uploader = Uploader {
             env: env.clone(),
             replica: Arc::clone(&replica),
             shared: Arc::clone(&shared),
-            root: settings.meta_path.join("ltx"),
+            root: root.clone(),
             name: settings
                 .path
                 .file_name()
@@ -85,6 +89,7 @@ impl Replicator {
         Ok(Replicator {
             env,
             replica,
+            root,
             shared,
             commands,
             waker,
@@ -98,14 +103,25 @@ impl Replicator {
     /// Captures everything committed by now and waits until it is in the replica.
     pub async fn sync(&self) -> Result<Txid> {
         let txid = self.request(Command::Capture).await?;
-        self.uploaded(txid).await?;
+        self.uploaded(txid, || true).await?;
         Ok(txid)
     }
 
     /// The same, with a level-9 snapshot of the position, even if one exists.
     pub async fn snapshot(&self) -> Result<FileInfo> {
         let name = self.request(Command::Snapshot).await?;
-        self.uploaded(name.max).await?;
+        let staged = self
+            .root
+            .join(Level::SNAPSHOT.to_string())
+            .join(name.to_string());
+        // The uploader removes a staged snapshot once the replica has it.
+        let gone = || {
+            self.env
+                .disk
+                .metadata(&staged)
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        };
+        self.uploaded(name.max, gone).await?;
         let files = self
             .replica
             .list(Level::SNAPSHOT, Some(name.max), true)
@@ -149,15 +165,15 @@ impl Replicator {
         }
     }
 
-    /// Waits until the replica's position reaches `txid`, or the first pass that began after now has failed.
-    async fn uploaded(&self, txid: Txid) -> Result<()> {
+    /// Waits until the replica's position reaches `txid` and `done` holds, or a pass has failed.
+    async fn uploaded(&self, txid: Txid, done: impl Fn() -> bool) -> Result<()> {
         let mut progress = self.shared.progress.subscribe();
         // A pass may be running whose failure says nothing of ours: the one after it counts.
         let seen = progress.borrow().passes;
         self.kick.notify_one();
         loop {
             let now = *progress.borrow_and_update();
-            if now.position >= Some(txid) && now.passes > 0 {
+            if now.position >= Some(txid) && now.passes > 0 && done() {
                 return Ok(());
             }
             if now.failed && now.passes > seen {

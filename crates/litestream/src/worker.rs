@@ -218,6 +218,8 @@ impl Worker {
             .map_err(Error::io("watch", self.settings.wal_path()))?;
         self.state.complete_at = Some(self.env.clock.monotonic());
         self.state.database = Some(database);
+        self.state.logged = None;
+        self.shared.worker_error(None);
         Ok(())
     }
 
@@ -250,6 +252,8 @@ impl Worker {
         })?;
         database.save_cursor()?;
         let position = database.position().ok_or(Error::NoPosition)?;
+        self.state.logged = None;
+        shared.worker_error(None);
         self.state.captured_at = Some(self.env.clock.monotonic());
         shared.staged(position.txid, None);
         if let (Some(staged), Some(reason)) = (first, self.state.full.take()) {
@@ -356,11 +360,7 @@ impl Worker {
     /// Turns an error into the state to go on from.
     fn settle_result<T>(&mut self, result: Result<T>) -> Result<T> {
         let error = match result {
-            Ok(value) => {
-                self.state.logged = None;
-                self.shared.worker_error(None);
-                return Ok(value);
-            }
+            Ok(value) => return Ok(value),
             Err(error) => error,
         };
         match &error {
@@ -374,7 +374,19 @@ impl Worker {
                 }
             }
             Error::Closed => {}
-            // Local files or SQLite: open anew, which judges by what lies on disk.
+            // A full disk or the like: keep the guard, so that the WAL keeps what can't be staged now.
+            Error::Io { .. } | Error::Encode { .. } | Error::Staged { .. }
+                if self
+                    .state
+                    .database
+                    .as_ref()
+                    .is_some_and(Database::is_guarded) =>
+            {
+                self.state.captured_at = Some(self.env.clock.monotonic());
+                self.state.attempt_at = self.state.captured_at;
+                self.state.failures = self.state.failures.saturating_add(1);
+            }
+            // Open anew, which judges by what lies on disk.
             _ => self.state.database = None,
         }
         self.log_error(&error);

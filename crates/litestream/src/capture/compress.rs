@@ -133,11 +133,7 @@ pub(super) fn write_pages(
     result
 }
 
-fn start_threads(
-    env: &Env,
-    threads: usize,
-    page_size: PageSize,
-) -> Result<Threads> {
+fn start_threads(env: &Env, threads: usize, page_size: PageSize) -> Result<Threads> {
     let (jobs, queue) = mpsc::channel::<Job>();
     let queue = Arc::new(Mutex::new(queue));
     let mut tasks = Vec::new();
