@@ -1,5 +1,5 @@
 //! The WAL reader against SQLite: the same bytes, opened by SQLite, hold the same committed pages.
-#![allow(clippy::disallowed_methods)] // tests stand outside of the seam
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // tests stand outside of the seam
 
 mod common;
 mod probe;

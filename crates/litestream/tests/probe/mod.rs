@@ -52,6 +52,9 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
 pub fn leftovers(root: &Path) -> Vec<PathBuf> {
     let names = tree(root).into_keys();
     names
-        .filter(|p| p.to_string_lossy().contains(".tmp"))
+        .filter(|p| {
+            p.file_name()
+                .is_some_and(|n| n.to_string_lossy().contains(".tmp"))
+        })
         .collect()
 }
