@@ -53,7 +53,10 @@ pub fn same_tables(source: &Path, restored: &Path) -> Result<()> {
     );
     let integrity: String = b.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
     if integrity != "ok" {
-        bail!("integrity: {integrity}");
+        bail!(
+            "integrity: {}",
+            integrity.lines().take(2).collect::<Vec<_>>().join(" ")
+        );
     }
     let (names_a, names_b) = (tables(&a)?, tables(&b)?);
     if names_a != names_b {
