@@ -75,6 +75,9 @@ pub enum Error {
     /// The replica could not be used.
     #[error("{0}")]
     Replica(#[from] litestream_replica::Error),
+    /// An upload failed for everybody who waited for it.
+    #[error("{0}")]
+    Upload(std::sync::Arc<Error>),
     /// A restore failed.
     #[error("{0}")]
     Restore(#[from] crate::restore::RestoreError),

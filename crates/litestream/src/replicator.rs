@@ -16,9 +16,10 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::error::{Error, Result};
 use crate::settings::Settings;
-use crate::shared::{Shared, Status};
+use crate::shared::{EndsWith, Shared, Status};
+use crate::staging::list_level;
 use crate::upload::Uploader;
-use crate::worker::{Command, State, Worker};
+use crate::worker::{Command, ReplicaEnd, State, Worker};
 
 /// How long opening a database waits for the replica's answer before it goes on without.
 const REPLICA_WAIT: Duration = Duration::from_secs(5);
@@ -70,6 +71,7 @@ impl Replicator {
             kick: Arc::clone(&kick),
             sync_interval: settings.sync_interval,
             position: None,
+            verified: false,
         };
         let worker = Worker {
             env: env.clone(),
@@ -78,14 +80,25 @@ impl Replicator {
             commands: receiver,
             watcher,
             stop: Arc::clone(&stop),
-            replica_max: replica_max(Handle::current(), Arc::clone(&replica), env.clone()),
+            replica_end: replica_end(Handle::current(), Arc::clone(&replica), env.clone()),
             state: State::default(),
         };
+        let ends = EndsWith(Arc::clone(&shared));
         let thread = env
             .spawn
-            .spawn("database", Box::new(move || worker.run()))
+            .spawn(
+                "database",
+                Box::new(move || {
+                    let _ends = ends;
+                    worker.run();
+                }),
+            )
             .map_err(Error::io("start thread", "database"))?;
-        let uploader = tokio::spawn(uploader.run());
+        let ends = EndsWith(Arc::clone(&shared));
+        let uploader = tokio::spawn(async move {
+            let _ends = ends;
+            uploader.run().await;
+        });
         Ok(Replicator {
             env,
             replica,
@@ -103,7 +116,12 @@ impl Replicator {
     /// Captures everything committed by now and waits until it is in the replica.
     pub async fn sync(&self) -> Result<Txid> {
         let txid = self.request(Command::Capture).await?;
-        self.uploaded(txid, || true).await?;
+        // A snapshot that was needed beside it belongs to it.
+        let snapshots = self.root.join(Level::SNAPSHOT.to_string());
+        self.uploaded(txid, || {
+            list_level(&self.env, &snapshots).is_ok_and(|names| names.is_empty())
+        })
+        .await?;
         Ok(txid)
     }
 
@@ -154,6 +172,7 @@ impl Replicator {
     /// Ends everything and gives all locks back. What was not synced before stays in the WAL and in the staged files.
     pub async fn close(&self) {
         self.uploader.abort();
+        self.shared.closed(None);
         self.stop.store(true, Ordering::Relaxed);
         let (reply, done) = oneshot::channel();
         if self.command(Command::Close(reply)).is_ok() {
@@ -165,24 +184,22 @@ impl Replicator {
         }
     }
 
-    /// Waits until the replica's position reaches `txid` and `done` holds, or a pass has failed.
+    /// Waits until the replica's position reaches `txid` and `done` holds, or a pass that began after now has failed.
     async fn uploaded(&self, txid: Txid, done: impl Fn() -> bool) -> Result<()> {
         let mut progress = self.shared.progress.subscribe();
-        // A pass may be running whose failure says nothing of ours: the one after it counts.
-        let seen = progress.borrow().passes;
+        // The failure of a pass that is running says nothing of what came after it began.
+        let seen = progress.borrow().begun;
         self.kick.notify_one();
         loop {
             let now = *progress.borrow_and_update();
-            if now.position >= Some(txid) && now.passes > 0 && done() {
+            if now.position >= Some(txid) && now.ended > 0 && done() {
                 return Ok(());
             }
-            if now.failed && now.passes > seen {
-                return Err(self
-                    .shared
-                    .failure
-                    .lock()
-                    .take()
-                    .unwrap_or(Error::NoPosition));
+            if now.closed {
+                return Err(Error::Closed);
+            }
+            if now.failed && now.ended > seen {
+                return Err(self.shared.failure());
             }
             progress.changed().await.map_err(|_| Error::Closed)?;
         }
@@ -212,18 +229,33 @@ impl Drop for Replicator {
     }
 }
 
-fn replica_max(
+fn replica_end(
     runtime: Handle,
     replica: SharedReplica,
     env: Env,
-) -> Box<dyn Fn() -> Option<Txid> + Send> {
+) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
     Box::new(move || {
         runtime.block_on(async {
-            let levels: Vec<Level> = Level::all().collect();
             tokio::select! {
-                files = listing::list_all(&replica, &levels, false) => files.ok().map(|f| position::position(&f).highest),
+                end = find_end(&replica) => end.ok(),
                 () = env.clock.sleep_async(REPLICA_WAIT) => None,
             }
         })
     })
+}
+
+async fn find_end(replica: &SharedReplica) -> Result<ReplicaEnd> {
+    let levels: Vec<Level> = Level::all().collect();
+    let files = listing::list_all(replica, &levels, false).await?;
+    let highest = position::position(&files).highest;
+    let page_size = match files.iter().find(|f| f.name.max == highest) {
+        None => None,
+        Some(file) => {
+            let header = replica
+                .read(file.level, file.name, 0, Some(ltx::HEADER_SIZE as u64))
+                .await?;
+            ltx::Header::decode(&header).ok().map(|h| h.page_size)
+        }
+    };
+    Ok(ReplicaEnd { highest, page_size })
 }

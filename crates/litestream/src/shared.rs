@@ -1,5 +1,6 @@
 //! What worker, uploader and callers know of each other: positions, counters, last errors.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ltx::Txid;
@@ -52,10 +53,14 @@ pub struct Counters {
 pub(crate) struct Progress {
     /// End of what is in the replica.
     pub position: Option<Txid>,
+    /// Passes begun.
+    pub begun: u64,
     /// Passes ended, successful or not.
-    pub passes: u64,
+    pub ended: u64,
     /// The last pass failed.
     pub failed: bool,
+    /// Nothing will come any more.
+    pub closed: bool,
 }
 
 /// See the module.
@@ -63,8 +68,8 @@ pub(crate) struct Shared {
     status: Mutex<Status>,
     staged: watch::Sender<Option<Txid>>,
     pub progress: watch::Sender<Progress>,
-    /// The last upload failure, to be handed to whoever waits.
-    pub failure: Mutex<Option<crate::Error>>,
+    /// The last upload failure, for whoever waits.
+    failure: Mutex<Option<Arc<crate::Error>>>,
 }
 
 impl Shared {
@@ -131,13 +136,48 @@ impl Shared {
         self.progress.send_modify(|p| p.position = Some(position));
     }
 
+    pub fn pass_begins(&self) {
+        self.progress.send_modify(|p| p.begun += 1);
+    }
+
     pub fn pass_ended(&self, error: Option<crate::Error>) {
         self.status.lock().upload_error = error.as_ref().map(ToString::to_string);
         let failed = error.is_some();
-        *self.failure.lock() = error;
+        *self.failure.lock() = error.map(Arc::new);
         self.progress.send_modify(|p| {
-            p.passes += 1;
+            p.ended += 1;
             p.failed = failed;
         });
+    }
+
+    /// The failure of the last pass.
+    pub fn failure(&self) -> crate::Error {
+        self.failure
+            .lock()
+            .clone()
+            .map_or(crate::Error::NoPosition, crate::Error::Upload)
+    }
+
+    /// A snapshot was staged: something to upload although the position stands.
+    pub fn snapshot_staged(&self) {
+        self.staged.send_modify(|_| {});
+    }
+
+    /// Worker or uploader ended, by request or not: nobody need wait.
+    pub fn closed(&self, unexpected: Option<&str>) {
+        if let Some(what) = unexpected {
+            self.status.lock().capture_error = Some(what.to_owned());
+        }
+        self.progress.send_modify(|p| p.closed = true);
+    }
+}
+
+/// Tells those who wait when the thread or task that holds it ends, also by a panic.
+pub(crate) struct EndsWith(pub Arc<Shared>);
+
+impl Drop for EndsWith {
+    fn drop(&mut self) {
+        let what = "replication of this database ended unexpectedly; restart litestream";
+        self.0.closed(std::thread::panicking().then_some(what));
     }
 }

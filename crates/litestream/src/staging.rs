@@ -85,7 +85,7 @@ impl Staging {
             .disk
             .metadata(parent)
             .map_err(Error::io("stat directory", parent))?;
-        let staging = Staging {
+        let mut staging = Staging {
             env: env.clone(),
             meta: meta.to_owned(),
             file_mode: db.mode & 0o777,
@@ -104,6 +104,7 @@ impl Staging {
             staging.remove_leftovers(&staging.level_dir(level))?;
         }
         staging.remove_leftovers(meta)?;
+        staging.note_unsynced()?;
         Ok(staging)
     }
 
@@ -200,7 +201,13 @@ impl Staging {
         }
         for path in &self.unsynced {
             match self.env.disk.open_rw(path) {
-                Ok(file) => file.sync().map_err(Error::io("sync", path))?,
+                Ok(file) => {
+                    if let Err(e) = file.sync() {
+                        // The system may report success next time although the bytes are lost: never trust this file again.
+                        let _ = self.env.disk.remove(path);
+                        return Err(Error::io("sync", path)(e));
+                    }
+                }
                 // Uploaded and removed meanwhile: the replica has it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io("open", path)(e)),
@@ -225,7 +232,7 @@ impl Staging {
         let mut names = self.list()?;
         while let Some(name) = names.pop() {
             let path = self.path(Level::L0, name);
-            match self.verify(&path) {
+            match verify(&self.env, &path) {
                 Ok(header) if (header.min_txid, header.max_txid) == (name.min, name.max) => {
                     return Ok(Some((name, header)));
                 }
@@ -245,31 +252,23 @@ impl Staging {
         Ok(None)
     }
 
-    fn verify(&self, path: &Path) -> Result<Header> {
-        let staged = |source| Error::Staged {
-            path: path.to_owned(),
-            source,
-        };
-        let mut decoder = self.decode(path)?;
-        let mut page = vec![0; decoder.header().page_size.bytes()];
-        while decoder.next_page(&mut page).map_err(staged)?.is_some() {}
-        let header = *decoder.header();
-        decoder.finish().map_err(staged)?;
-        Ok(header)
-    }
-
-    /// Opens a staged file for decoding.
-    pub fn decode(&self, path: &Path) -> Result<ltx::Decoder<Reader>> {
-        let file = self.env.disk.open(path).map_err(Error::io("open", path))?;
-        ltx::Decoder::new(Reader { file, position: 0 }).map_err(|source| Error::Staged {
-            path: path.to_owned(),
-            source,
-        })
+    /// The files that power failure could still take, of an earlier run as well as of this.
+    fn note_unsynced(&mut self) -> Result<()> {
+        for level in [Level::L0, Level::SNAPSHOT] {
+            let dir = self.level_dir(level);
+            self.unsynced.extend(
+                list_level(&self.env, &dir)?
+                    .into_iter()
+                    .map(|n| dir.join(n.to_string())),
+            );
+        }
+        Ok(())
     }
 
     /// Removes every staged file: local history that the replica has overtaken or that can't be continued.
     pub fn clear(&mut self) -> Result<()> {
         self.unsynced.clear();
+        remove_if_there(&self.env, &self.cursor_path())?;
         for level in [Level::L0, Level::SNAPSHOT] {
             let dir = self.level_dir(level);
             for name in list_level(&self.env, &dir)? {
@@ -284,7 +283,13 @@ impl Staging {
     }
 
     /// Notes where in the WAL the file `txid` ended, and how the database file looked. A cache: checked when used, never fatal.
-    pub fn save_cursor(&self, txid: Txid, cursor: &Cursor, database: &Path) -> Result<()> {
+    pub fn save_cursor(
+        &self,
+        txid: Txid,
+        cursor: &Cursor,
+        change: u32,
+        database: &Path,
+    ) -> Result<()> {
         let m = self
             .env
             .disk
@@ -294,6 +299,7 @@ impl Staging {
         let settled = self.env.clock.now().0 - m.modified.0 > SETTLED_MS;
         let c = &SavedCursor {
             cursor: *cursor,
+            change,
             database: DatabaseStamp {
                 id: m.id,
                 len: m.len,
@@ -333,7 +339,7 @@ impl Staging {
             path: path.clone(),
             source,
         };
-        let mut decoder = self.decode(&path)?;
+        let mut decoder = decode(&self.env, &path)?;
         let mut buf = vec![0; decoder.header().page_size.bytes()];
         while let Some(number) = decoder.next_page(&mut buf).map_err(staged)? {
             if number >= page {
@@ -363,6 +369,8 @@ pub struct DatabaseStamp {
 pub struct SavedCursor {
     /// Where in the WAL the newest file ended.
     pub cursor: Cursor,
+    /// SQLite's change counter there.
+    pub change: u32,
     /// How the database file looked then.
     pub database: DatabaseStamp,
 }
@@ -376,13 +384,14 @@ impl SavedCursor {
             "little"
         };
         format!(
-            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {}\n",
+            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {} {}\n",
             c.page_size.get(),
             c.salts.0,
             c.salts.1,
             c.frames,
             c.checksum.0,
             c.checksum.1,
+            self.change,
             d.id.0,
             d.id.1,
             d.len,
@@ -401,6 +410,7 @@ impl SavedCursor {
             frames,
             sum1,
             sum2,
+            change,
             device,
             inode,
             len,
@@ -427,8 +437,35 @@ impl SavedCursor {
             len: len.parse().ok()?,
             modified: UnixMillis(modified.parse().ok()?),
         };
-        Some(SavedCursor { cursor, database })
+        Some(SavedCursor {
+            cursor,
+            change: change.parse().ok()?,
+            database,
+        })
     }
+}
+
+/// Opens a staged file for decoding.
+fn decode(env: &Env, path: &Path) -> Result<ltx::Decoder<Reader>> {
+    let file = env.disk.open(path).map_err(Error::io("open", path))?;
+    ltx::Decoder::new(Reader { file, position: 0 }).map_err(|source| Error::Staged {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads a staged file to its end; every checksum must hold.
+pub fn verify(env: &Env, path: &Path) -> Result<Header> {
+    let staged = |source| Error::Staged {
+        path: path.to_owned(),
+        source,
+    };
+    let mut decoder = decode(env, path)?;
+    let mut page = vec![0; decoder.header().page_size.bytes()];
+    while decoder.next_page(&mut page).map_err(staged)?.is_some() {}
+    let header = *decoder.header();
+    decoder.finish().map_err(staged)?;
+    Ok(header)
 }
 
 /// The LTX files in a local level directory, in TXID order.

@@ -3,7 +3,7 @@
 //! Owns the replica's position: the end of its contiguous part. Promise: the position advances only when a file is durable in the
 //! replica; a staged file is removed only when the replica has it, and the newest one is kept, since it says where to go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use std::time::Duration;
 use litestream_replica::chain::{listing, position};
 use litestream_replica::env::{Env, Wake};
 use litestream_replica::retry::Backoff;
-use litestream_replica::{Level, SharedReplica, Source};
+use litestream_replica::{FileInfo, Level, SharedReplica, Source};
 use ltx::{FileName, Header, Txid};
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::{Error, Result};
 use crate::shared::Shared;
-use crate::staging::{list_level, remove_if_there};
+use crate::staging::{list_level, remove_if_there, verify};
 use crate::worker::{Command, created};
 
 /// The same error is logged at most this often.
@@ -36,8 +36,10 @@ pub(crate) struct Uploader {
     /// Asks for a pass now, also while backing off.
     pub kick: Arc<Notify>,
     pub sync_interval: Duration,
-    /// `None` until the replica was listed.
+    /// `None` until the replica was listed, and after errors that leave doubt.
     pub position: Option<Txid>,
+    /// What lay there at start has been verified.
+    pub verified: bool,
 }
 
 impl Uploader {
@@ -47,6 +49,7 @@ impl Uploader {
         let mut backoff = Backoff::new(self.sync_interval);
         let mut logged: Option<(String, litestream_replica::env::Monotonic)> = None;
         loop {
+            self.shared.pass_begins();
             match self.pass().await {
                 Ok(()) => {
                     backoff.reset();
@@ -89,36 +92,53 @@ impl Uploader {
             Some(at) => at,
             None => self.find_position().await?,
         };
-        self.upload_snapshots().await?;
         let dir = self.root.join(Level::L0.to_string());
         let staged: Vec<FileName> = list_level(&self.env, &dir)?
             .into_iter()
             .filter(|n| n.max > at)
             .collect();
-        if let Some(first) = staged.first()
-            && first.min > at.next()
-        {
-            at = self.bridge(at, first.min).await?;
+        if !staged.is_empty() {
+            // The replica must not hold what a power failure could take from the local files: numbers would be given twice.
+            self.env
+                .disk
+                .sync_dir(&dir)
+                .map_err(Error::io("sync directory", &dir))?;
         }
-        for name in staged.into_iter().filter(|n| n.max > at) {
+        for name in staged {
+            if name.max <= at {
+                continue; // a snapshot bridged over it
+            }
+            if name.min > at.next() {
+                at = self.bridge(at, name.min).await?;
+                continue;
+            }
             let size = self.upload(Level::L0, name).await?;
-            self.position = Some(name.max);
-            self.shared.uploaded(name.max, size);
+            at = name.max;
+            self.position = Some(at);
+            self.shared.uploaded(at, size);
         }
-        self.remove_uploaded()
+        // After the files below them: a snapshot must not make a hole look filled.
+        self.upload_snapshots(at).await?;
+        self.remove_uploaded(at)
     }
 
     async fn find_position(&mut self) -> Result<Txid> {
+        let dir = self.root.join(Level::L0.to_string());
+        if !self.verified {
+            self.verify_staged(&dir)?;
+            self.verified = true;
+        }
+        if list_level(&self.env, &dir)?.is_empty() {
+            // The worker is about to find its position, by asking the replica too. If it can't, there is nothing to upload.
+            let _ = self.request(Command::Capture).await;
+        }
         let levels: Vec<Level> = Level::all().collect();
         let files = listing::list_all(&self.replica, &levels, false).await?;
         let found = position::position(&files);
-        let local = list_level(&self.env, &self.root.join(Level::L0.to_string()))?
-            .last()
-            .map(|n| n.max);
-        if local.is_some_and(|local| found.highest > local) {
-            tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica is ahead of local files, continuing after it");
-            self.command(Command::ReplicaAhead(found.highest))?;
-            self.capture().await?;
+        if self.has_forked(found.highest, &files, &dir).await? {
+            tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");
+            self.command(Command::Rebase(found.highest))?;
+            self.request(Command::Capture).await?;
         }
         // With a hole below what is local, fill from the hole on; what can't be filled is bridged by a snapshot.
         self.position = Some(found.contiguous);
@@ -126,20 +146,85 @@ impl Uploader {
         Ok(found.contiguous)
     }
 
-    /// The staged files don't reach back to the replica's position: a snapshot makes it contiguous again, unless the first staged
-    /// file is itself a full one that starts after what the replica holds.
+    /// Whether what is staged does not continue the replica: the replica is ahead, or its newest file is not the local one of that
+    /// name.
+    async fn has_forked(&self, highest: Txid, files: &[FileInfo], dir: &Path) -> Result<bool> {
+        let local = list_level(&self.env, dir)?;
+        if highest > local.last().map_or(Txid::ZERO, |n| n.max) {
+            return Ok(true);
+        }
+        let name = FileName::single(highest);
+        let remote = files
+            .iter()
+            .find(|f| f.level == Level::L0 && f.name == name);
+        let (Some(remote), true) = (remote, local.contains(&name)) else {
+            return Ok(false);
+        };
+        let path = dir.join(name.to_string());
+        let file = self
+            .env
+            .disk
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        let size = file.metadata().map_err(Error::io("stat", &path))?.len;
+        if size != remote.size {
+            return Ok(true);
+        }
+        for (offset, len) in [
+            (0, ltx::HEADER_SIZE),
+            (
+                size.saturating_sub(ltx::TRAILER_SIZE as u64),
+                ltx::TRAILER_SIZE,
+            ),
+        ] {
+            let mut here = vec![0; len];
+            file.read_exact_at(&mut here, offset)
+                .map_err(Error::io("read", &path))?;
+            if self
+                .replica
+                .read(Level::L0, name, offset, Some(len as u64))
+                .await?
+                != here
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded.
+    fn verify_staged(&self, dir: &Path) -> Result<()> {
+        for name in list_level(&self.env, dir)? {
+            let path = dir.join(name.to_string());
+            match verify(&self.env, &path) {
+                Err(Error::Staged { source, .. }) if source.is_corrupt() => {
+                    tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");
+                    remove_if_there(&self.env, &path)?;
+                }
+                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+                other => drop(other?),
+            }
+        }
+        Ok(())
+    }
+
+    /// The staged files don't reach back to the replica's position: a snapshot makes it contiguous again.
     async fn bridge(&mut self, at: Txid, first: Txid) -> Result<Txid> {
         tracing::info!(db = %self.name, replica_txid = %at, local_txid = %first, "local files do not reach back to the replica, taking a snapshot");
         let name = self.request(Command::Snapshot).await?;
-        self.upload_snapshots().await?;
+        self.upload_snapshots(name.max).await?;
         self.position = Some(name.max);
         self.shared.replica_found(name.max);
         Ok(name.max)
     }
 
-    async fn upload_snapshots(&self) -> Result<()> {
+    /// Uploads the snapshots whose transactions the replica holds up to `at`.
+    async fn upload_snapshots(&self, at: Txid) -> Result<()> {
         let dir = self.root.join(Level::SNAPSHOT.to_string());
-        for name in list_level(&self.env, &dir)? {
+        for name in list_level(&self.env, &dir)?
+            .into_iter()
+            .filter(|n| n.max <= at)
+        {
             self.upload(Level::SNAPSHOT, name).await?;
             remove_if_there(&self.env, &dir.join(name.to_string()))?;
             tracing::info!(db = %self.name, txid = %name.max, "snapshot complete");
@@ -149,7 +234,7 @@ impl Uploader {
 
     async fn upload(&self, level: Level, name: FileName) -> Result<u64> {
         let path = self.root.join(level.to_string()).join(name.to_string());
-        let header = self.header(&path)?;
+        let header = self.durable_header(&path)?;
         let info = self
             .replica
             .write(level, name, Source::File(path), created(&header))
@@ -158,30 +243,32 @@ impl Uploader {
         Ok(info.size)
     }
 
-    fn header(&self, path: &PathBuf) -> Result<Header> {
+    fn durable_header(&self, path: &Path) -> Result<Header> {
         let mut bytes = [0; ltx::HEADER_SIZE];
-        let file = self.env.disk.open(path).map_err(Error::io("open", path))?;
+        let file = self
+            .env
+            .disk
+            .open_rw(path)
+            .map_err(Error::io("open", path))?;
+        file.sync().map_err(Error::io("sync", path))?;
         file.read_exact_at(&mut bytes, 0)
             .map_err(Error::io("read", path))?;
         Header::decode(&bytes).map_err(|source| Error::Staged {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })
     }
 
-    /// Removes what the replica has, but for the newest file.
-    fn remove_uploaded(&self) -> Result<()> {
+    /// Removes what the replica has, but for the newest such file: it shows later that the replica holds our history.
+    fn remove_uploaded(&self, at: Txid) -> Result<()> {
         let dir = self.root.join(Level::L0.to_string());
-        let mut names = list_level(&self.env, &dir)?;
-        names.pop();
-        for name in names.into_iter().filter(|n| Some(n.max) <= self.position) {
+        for name in list_level(&self.env, &dir)?
+            .into_iter()
+            .filter(|n| n.max < at)
+        {
             remove_if_there(&self.env, &dir.join(name.to_string()))?;
         }
         Ok(())
-    }
-
-    async fn capture(&self) -> Result<Txid> {
-        self.request(Command::Capture).await
     }
 
     async fn request<T>(

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use litestream_replica::env::{Env, Monotonic, UnixMillis, Watcher};
-use ltx::{FileName, Txid};
+use ltx::{FileName, PageSize, Txid};
 use tokio::sync::oneshot;
 
 use crate::capture::{FullReason, Staged};
@@ -32,6 +32,8 @@ const SETTLE: [Duration; 6] = [
     Duration::from_millis(30),
 ];
 
+/// Longest wait between attempts to stage while they fail.
+const TROUBLE_WAIT_MAX: Duration = Duration::from_mins(1);
 /// First look at a busy WAL after an event; doubled with each further look.
 const LOOK_MIN: Duration = Duration::from_millis(5);
 /// Longest time between looks at a WAL with something to stage or checkpoint.
@@ -43,10 +45,19 @@ pub(crate) enum Command {
     Capture(oneshot::Sender<Result<Txid>>),
     /// The same, and a level-9 snapshot of it.
     Snapshot(oneshot::Sender<Result<FileName>>),
-    /// The replica holds transactions up to this one that are not staged here: continue after it.
-    ReplicaAhead(Txid),
+    /// The replica holds another history up to this TXID than what is staged: continue after it, with a full file.
+    Rebase(Txid),
     /// Give up all locks and end.
     Close(oneshot::Sender<()>),
+}
+
+/// Where a replica ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ReplicaEnd {
+    /// Its highest TXID.
+    pub highest: Txid,
+    /// Page size of that file.
+    pub page_size: Option<PageSize>,
 }
 
 /// See the module.
@@ -58,8 +69,8 @@ pub(crate) struct Worker {
     pub watcher: Box<dyn Watcher>,
     /// Set to end long work early.
     pub stop: Arc<AtomicBool>,
-    /// Asks the replica for its highest TXID; `None` if it can't be reached. Blocks.
-    pub replica_max: Box<dyn Fn() -> Option<Txid> + Send>,
+    /// Asks the replica for its highest TXID and the page size there; `None` if it can't be reached. Blocks.
+    pub replica_end: Box<dyn Fn() -> Option<ReplicaEnd> + Send>,
     pub state: State,
 }
 
@@ -69,6 +80,14 @@ pub(crate) struct State {
     database: Option<Database>,
     /// Why the next file must be full.
     full: Option<FullReason>,
+    /// What the next file must come after, whatever lies on disk.
+    ahead: Txid,
+    /// The replica was asked where it ends.
+    asked: bool,
+    /// Page size of its newest file then.
+    replica_page_size: Option<PageSize>,
+    /// Errors in a row that left something undone.
+    troubles: u32,
     captured_at: Option<Monotonic>,
     opened_at: Option<Monotonic>,
     looked_at: Option<Monotonic>,
@@ -151,12 +170,13 @@ impl Worker {
                 let result = self.open().and_then(|()| self.snapshot());
                 let _ = reply.send(self.settle_result(result));
             }
-            Command::ReplicaAhead(txid) => {
-                let restarted = match &mut self.state.database {
-                    Some(database) => database.restart_from(txid),
+            Command::Rebase(txid) => {
+                self.state.ahead = txid;
+                let rebased = match &mut self.state.database {
+                    Some(database) => database.rebase(txid),
                     None => Ok(()),
                 };
-                if self.settle_result(restarted).is_ok() {
+                if self.settle_result(rebased).is_ok() {
                     self.state.full = Some(FullReason::ReplicaAhead);
                 }
             }
@@ -192,11 +212,21 @@ impl Worker {
         self.checkpoint_if_due()
     }
 
-    /// How long until the next file may be staged: the first change after silence goes at once.
+    /// How long until the next file may be staged: the first change after silence goes at once. Trouble makes it longer.
     fn capture_wait(&self, now: Monotonic) -> Duration {
-        self.state.captured_at.map_or(Duration::ZERO, |at| {
-            self.settings.sync_interval.saturating_sub(now.since(at))
-        })
+        let pause = self
+            .settings
+            .sync_interval
+            .saturating_mul(1 << self.state.troubles.min(6))
+            .min(TROUBLE_WAIT_MAX);
+        let pause = if self.state.troubles == 0 {
+            self.settings.sync_interval
+        } else {
+            pause
+        };
+        self.state
+            .captured_at
+            .map_or(Duration::ZERO, |at| pause.saturating_sub(now.since(at)))
     }
 
     fn open(&mut self) -> Result<()> {
@@ -204,12 +234,14 @@ impl Worker {
             return Ok(());
         }
         self.state.opened_at = Some(self.env.clock.monotonic());
+        self.ask_replica()?;
         let (mut database, switched) = Database::open(&self.env, &self.settings)?;
         if switched {
             tracing::info!(db = %self.name(), "database switched to WAL mode, which replication needs");
         }
-        let remote = (self.replica_max)();
-        self.state.full = database.establish(remote)?;
+        // What the replica has by now must not be numbered again, should local files be lost.
+        let uploaded = self.shared.status().replica_position.unwrap_or_default();
+        self.state.full = database.establish(self.state.ahead.max(uploaded))?;
         if let Some(position) = database.position() {
             self.shared.staged(position.txid, None);
         }
@@ -223,17 +255,35 @@ impl Worker {
         Ok(())
     }
 
+    /// Once, before any lock is held: an answer may take long. If there is none, the uploader finds out later.
+    fn ask_replica(&mut self) -> Result<()> {
+        if !self.state.asked {
+            self.env
+                .disk
+                .metadata(&self.settings.path)
+                .map_err(|e| match e.kind() {
+                    std::io::ErrorKind::NotFound => Error::NoDatabase(self.settings.path.clone()),
+                    _ => Error::io("stat database", &self.settings.path)(e),
+                })?;
+            self.state.asked = true;
+            let end = (self.replica_end)().unwrap_or_default();
+            self.state.ahead = end.highest;
+            self.state.replica_page_size = end.page_size;
+        }
+        Ok(())
+    }
+
     fn check_identity(&mut self) -> Result<()> {
         let Some(database) = &self.state.database else {
             return Ok(());
         };
         if !database.is_current()? {
             self.state.database = None;
-            tracing::warn!(db = %self.name(), "database file was replaced or removed, starting over with the one at its path");
+            tracing::warn!(db = %self.name(), "database file or its wal was replaced or written by something else than SQLite, starting over with what is there");
             self.open()?;
             if let Some(database) = &mut self.state.database {
                 // Another file's WAL must never be taken for the continuation of this one's.
-                database.restart_from(Txid::ZERO)?;
+                database.start_over();
                 self.state.full = Some(FullReason::DatabaseReplaced);
             }
         }
@@ -253,6 +303,7 @@ impl Worker {
         database.save_cursor()?;
         let position = database.position().ok_or(Error::NoPosition)?;
         self.state.logged = None;
+        self.state.troubles = 0;
         shared.worker_error(None);
         self.state.captured_at = Some(self.env.clock.monotonic());
         shared.staged(position.txid, None);
@@ -265,7 +316,14 @@ impl Worker {
     fn note_full(&mut self, staged: &Staged, reason: FullReason) -> Result<()> {
         let txid = staged.position.txid;
         tracing::info!(db = %self.name(), %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
-        if reason == FullReason::PageSizeChanged {
+        let before = self.state.replica_page_size;
+        let now = staged.position.page_size;
+        if self
+            .state
+            .database
+            .as_ref()
+            .is_some_and(|d| d.page_size_differs(before, now))
+        {
             // Files of two page sizes can't be merged: a restore must be able to start at the new one.
             let name = self.snapshot()?;
             tracing::info!(db = %self.name(), %name, "snapshot staged because the page size changed");
@@ -279,9 +337,11 @@ impl Worker {
         let Some(database) = &mut self.state.database else {
             return Err(Error::NoPosition);
         };
-        database.snapshot(&self.stop, &mut |staged| {
-            shared.staged(staged.position.txid, Some(&staged));
-        })
+        let name = database.snapshot(&self.stop, &mut |staged| {
+            shared.staged(staged.position.txid, Some(&staged))
+        })?;
+        shared.snapshot_staged();
+        Ok(name)
     }
 
     fn checkpoint_if_due(&mut self) -> Result<()> {
@@ -363,31 +423,23 @@ impl Worker {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        match &error {
-            Error::WalChanged { .. } => {
-                // What is staged is whole; what follows can't be proved to continue it.
-                self.state.full = Some(FullReason::WalChanged);
-                if let Some(database) = &mut self.state.database
-                    && database.restart_from(Txid::ZERO).is_err()
-                {
-                    self.state.database = None;
-                }
+        let now = self.env.clock.monotonic();
+        self.state.troubles = self.state.troubles.saturating_add(1);
+        self.state.captured_at = Some(now);
+        self.state.attempt_at = Some(now);
+        self.state.failures = self.state.failures.saturating_add(1);
+        let guarded = self
+            .state
+            .database
+            .as_ref()
+            .is_some_and(Database::is_guarded);
+        // A full disk: keep the guard, so that the WAL keeps what can't be staged now. After anything else open anew, which judges
+        // by what lies on disk: at once the first time, so that nobody checkpoints in between.
+        if !(guarded && (error.is_disk_full() || matches!(error, Error::Closed))) {
+            self.state.database = None;
+            if self.state.troubles == 1 {
+                self.state.opened_at = None;
             }
-            Error::Closed => {}
-            // A full disk or the like: keep the guard, so that the WAL keeps what can't be staged now.
-            Error::Io { .. } | Error::Encode { .. } | Error::Staged { .. }
-                if self
-                    .state
-                    .database
-                    .as_ref()
-                    .is_some_and(Database::is_guarded) =>
-            {
-                self.state.captured_at = Some(self.env.clock.monotonic());
-                self.state.attempt_at = self.state.captured_at;
-                self.state.failures = self.state.failures.saturating_add(1);
-            }
-            // Open anew, which judges by what lies on disk.
-            _ => self.state.database = None,
         }
         self.log_error(&error);
         self.shared.worker_error(Some(error.to_string()));

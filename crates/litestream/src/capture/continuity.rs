@@ -30,6 +30,8 @@ pub struct WalView {
     pub stored: Option<WalChecksum>,
     /// What the file still tells about the cursor's generation, if that has been restarted.
     pub evidence: Evidence,
+    /// SQLite's change counter stands where the commits now in the WAL would have brought it from the cursor.
+    pub changes_agree: bool,
 }
 
 /// What to do next.
@@ -58,8 +60,6 @@ pub enum FullReason {
     WalShorter,
     /// Another file took the database's place.
     DatabaseReplaced,
-    /// The WAL changed while it was read.
-    WalChanged,
 }
 
 impl std::fmt::Display for FullReason {
@@ -72,7 +72,6 @@ impl std::fmt::Display for FullReason {
             FullReason::WalRestarted => "wal was restarted while not watched",
             FullReason::WalShorter => "wal is shorter than last position",
             FullReason::DatabaseReplaced => "database file was replaced",
-            FullReason::WalChanged => "wal changed while it was read",
         })
     }
 }
@@ -108,7 +107,8 @@ pub fn decide(last: Option<&LastFile>, now: &WalView) -> Decision {
     }
     match now.evidence {
         Evidence::NothingMissed => Decision::Continue(cursor),
-        Evidence::None => Decision::Full(FullReason::WalRestarted),
+        Evidence::EndOfFile if now.changes_agree => Decision::Continue(cursor),
+        Evidence::EndOfFile | Evidence::None => Decision::Full(FullReason::WalRestarted),
     }
 }
 
@@ -147,6 +147,7 @@ mod tests {
             backfilled: 0,
             stored: Some(CHECKSUM),
             evidence: Evidence::None,
+            changes_agree: false,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Owns the proof that each file continues the one before: a file is written only from frames whose salts and checksums
 //! continue the cursor, up to a commit. When that can't be shown, a full file is written and the reason returned.
 
+mod chunk;
 mod compress;
 mod continuity;
 mod source;
@@ -15,17 +16,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use litestream_replica::Level;
 use litestream_replica::env::{Env, UnixMillis};
-use ltx::{Encoder, FileName, Header, PageNo, PageSize, Txid};
+use ltx::{Encoder, FileName, Header, PageSize, Txid};
 
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::sqlite::{Sentinel, WalState};
 use crate::staging::{Staging, Writer};
-use crate::wal::{Cursor, PageSet, ScanEnd, WAL_HEADER_SIZE, frame_size, scan};
+use crate::wal::{Cursor, PageSet, WAL_HEADER_SIZE};
 use source::{DatabasePages, PageSource, WalPages};
-
-/// Bytes read from the WAL at once.
-const READ_BYTES: usize = 1 << 20;
 
 /// What is staged: the newest level-0 file and where in the WAL it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +36,8 @@ pub struct Position {
     pub page_size: PageSize,
     /// Where the next file begins.
     pub cursor: Cursor,
+    /// SQLite's change counter there: every commit increments it, and a restart of the WAL keeps it.
+    pub change: u32,
 }
 
 /// One staged file.
@@ -70,26 +70,16 @@ pub struct Capture<'a> {
     pub stop: &'a AtomicBool,
 }
 
-/// Frames that become one file.
-struct Chunk {
-    pages: PageSet,
-    start: Cursor,
-    end: Cursor,
-    commit: u32,
-}
-
 impl Capture<'_> {
     /// Stages the next file after `last`: committed frames from its cursor on, up to the first commit at which the memory
     /// budget is used up. `None` if nothing was committed since. Call again until it gives none.
     pub fn next(&mut self, last: &Position, state: &WalState) -> Result<Option<Staged>> {
-        let Some(start) = self.start_of(&last.cursor, state)? else {
+        let Some(mut chunk) = self.next_chunk(last, state)? else {
             return Ok(None);
         };
-        if start.frames >= state.frames {
-            return Ok(None);
-        }
-        let mut chunk = self.read_chunk(start, state)?;
-        let growth = self.growth_pages(&mut chunk, last.commit, state)?;
+        let mut captured = chunk.pages.sorted(chunk.commit);
+        captured.retain(|e| e.0 != last.page_size.lock_page());
+        let growth = self.growth_pages(&chunk, &captured, last.commit, state)?;
         let txid = last.txid.next();
         let header = Header {
             wal_offset: chunk.start.offset() as i64,
@@ -98,27 +88,50 @@ impl Capture<'_> {
             wal_salt2: chunk.start.salts.1,
             ..self.header(FileName::single(txid), chunk.commit, last.page_size)
         };
-        let pages = WalPages::new(
-            self.wal,
-            &mut chunk.pages,
-            chunk.commit,
-            growth,
-            chunk.start,
-        );
+        let pages = WalPages::new(self.wal, &chunk.pages, captured, growth, chunk.start);
         let (size, pages) = self.write(Level::L0, header, pages)?;
+        let at_end = chunk.end.salts == state.salts && chunk.end.frames == state.frames;
         let position = Position {
             txid,
             commit: chunk.commit,
             page_size: last.page_size,
             cursor: chunk.end,
+            change: if at_end {
+                state.change
+            } else {
+                last.change.wrapping_add(chunk.commits)
+            },
         };
-        let wal_bytes = header.wal_size as u64;
         Ok(Some(Staged {
             position,
             size,
             pages,
-            wal_bytes,
+            wal_bytes: header.wal_size as u64,
         }))
+    }
+
+    /// The position of a file that is already staged and that `cursor` is known to continue.
+    pub fn resume(
+        &self,
+        name: FileName,
+        header: &Header,
+        cursor: Cursor,
+        state: &WalState,
+    ) -> Result<Position> {
+        // A generation that followed is all in the WAL: its commits, from its start on, are those to come.
+        let to_come = if cursor.salts == state.salts && cursor.frames > 0 {
+            self.commits(cursor, state)?
+        } else {
+            self.commits_of_generation(state)?
+        };
+        let change = state.change.wrapping_sub(to_come);
+        Ok(Position {
+            txid: name.max,
+            commit: header.commit,
+            page_size: header.page_size,
+            cursor,
+            change,
+        })
     }
 
     /// Stages a file with every page of the state, as level-0 file `txid`.
@@ -137,6 +150,7 @@ impl Capture<'_> {
             commit: state.pages,
             page_size: state.page_size,
             cursor,
+            change: state.change,
         };
         Ok(Staged {
             position,
@@ -155,161 +169,6 @@ impl Capture<'_> {
         Ok((name, size))
     }
 
-    /// Where reading must start to continue `cursor`; `None` if the state holds nothing that can be read yet.
-    fn start_of(&self, cursor: &Cursor, state: &WalState) -> Result<Option<Cursor>> {
-        if state.salts == cursor.salts {
-            if state.frames < cursor.frames {
-                return Err(self.changed(format!(
-                    "it holds {} frames, {} were captured",
-                    state.frames, cursor.frames
-                )));
-            }
-            return Ok(Some(*cursor));
-        }
-        if state.frames == 0 {
-            return Ok(None);
-        }
-        // The guard keeps a WAL that is not wholly captured from restarting, so one restart loses nothing. An empty WAL gets
-        // fresh salts with its first frame.
-        if cursor.frames != 0 && !state.salts.follows(cursor.salts) {
-            return Err(self.changed("it was restarted more than once".into()));
-        }
-        match self.wal.header()? {
-            Some(header) if header.salts == state.salts && header.page_size == cursor.page_size => {
-                Ok(Some(Cursor::start(&header)))
-            }
-            Some(header) if header.page_size != cursor.page_size => {
-                Err(self.changed(format!("page size is now {}", header.page_size.get())))
-            }
-            _ => Err(self.changed("its header does not match the WAL-index".into())),
-        }
-    }
-
-    fn read_chunk(&self, start: Cursor, state: &WalState) -> Result<Chunk> {
-        let budget = self.settings.capture_bytes_max;
-        if let Some(chunk) = self.read_range(start, state, PageSet::new(start.page_size, budget))? {
-            return Ok(chunk);
-        }
-        // One transaction larger than memory allows: keep offsets and read its pages again when they are written.
-        let offsets = PageSet::offsets_only(start.page_size);
-        self.read_range(start, state, offsets)?
-            .ok_or_else(|| self.changed("no commit where there was one".into()))
-    }
-
-    /// Reads until the state's end or the first commit after a third of the budget. `None` if the budget ran out before a commit.
-    fn read_range(
-        &self,
-        start: Cursor,
-        state: &WalState,
-        mut pages: PageSet,
-    ) -> Result<Option<Chunk>> {
-        let mut cursor = start;
-        let (mut commit, mut overflow, mut done) = (0, false, false);
-        let step = frame_size(start.page_size) as usize;
-        let mut buf = vec![0; (READ_BYTES / step).max(1) * step];
-        while cursor.frames < state.frames && !done && !overflow {
-            self.check_stop()?;
-            let want = ((state.frames - cursor.frames) as usize * step).min(buf.len());
-            self.wal.read_exact(&mut buf[..want], cursor.offset())?;
-            let end = scan(&mut cursor, &buf[..want], |h, index, data| {
-                overflow = pages.is_exhausted() && !pages.is_offsets();
-                if overflow {
-                    return false;
-                }
-                pages.push(h.page, index, data);
-                commit = h.commit;
-                done = commit != 0 && pages.is_full();
-                !done
-            });
-            if end == ScanEnd::Invalid {
-                return Err(self.changed(format!(
-                    "frame {} is not the one that was committed",
-                    cursor.frames + 1
-                )));
-            }
-        }
-        if overflow {
-            return Ok(None);
-        }
-        if commit == 0 {
-            return Err(self.changed("the last committed frame ends no transaction".into()));
-        }
-        if cursor.frames == state.frames
-            && (cursor.checksum != state.checksum || commit != state.pages)
-        {
-            return Err(self.changed("its checksum differs from the WAL-index's".into()));
-        }
-        Ok(Some(Chunk {
-            pages,
-            start,
-            end: cursor,
-            commit,
-        }))
-    }
-
-    /// Pages between the old and the new size that the chunk doesn't hold. A merge of files must never take an older version
-    /// of them, so each file that grows the database carries them all.
-    fn growth_pages(
-        &self,
-        chunk: &mut Chunk,
-        old: u32,
-        state: &WalState,
-    ) -> Result<Vec<(PageNo, Option<u32>)>> {
-        let lock_page = chunk.start.page_size.lock_page();
-        let missing: Vec<PageNo> = (old.saturating_add(1)..=chunk.commit)
-            .filter_map(PageNo::new)
-            .filter(|&p| p != lock_page && !chunk.pages.contains(p))
-            .collect();
-        if missing.is_empty() {
-            return Ok(Vec::new());
-        }
-        // An older frame of this generation may hold one; SQLite would read it from there.
-        let mut older = PageSet::offsets_only(chunk.start.page_size);
-        self.collect_frames(
-            &mut older,
-            state.backfilled.min(chunk.start.frames),
-            &chunk.start,
-        )?;
-        let frames: std::collections::HashMap<PageNo, u32> =
-            older.sorted(chunk.commit).into_iter().collect();
-        Ok(missing
-            .into_iter()
-            .map(|p| (p, frames.get(&p).copied()))
-            .collect())
-    }
-
-    /// Notes the frames from index `from` up to the cursor, verified, and returns the checksum reached.
-    fn collect_frames(&self, pages: &mut PageSet, from: u32, to: &Cursor) -> Result<()> {
-        if from >= to.frames {
-            return Ok(());
-        }
-        let mut cursor = self
-            .wal
-            .cursor_at(from, to)?
-            .ok_or_else(|| self.changed("a captured frame is gone".into()))?;
-        let step = frame_size(to.page_size) as usize;
-        let mut buf = vec![0; (READ_BYTES / step).max(1) * step];
-        while cursor.frames < to.frames {
-            self.check_stop()?;
-            let want = ((to.frames - cursor.frames) as usize * step).min(buf.len());
-            self.wal.read_exact(&mut buf[..want], cursor.offset())?;
-            let end = scan(&mut cursor, &buf[..want], |h, index, data| {
-                pages.push(h.page, index, data);
-                true
-            });
-            if end == ScanEnd::Invalid {
-                return Err(self.changed(format!(
-                    "frame {} is not the one that was committed",
-                    cursor.frames + 1
-                )));
-            }
-        }
-        if cursor.checksum != to.checksum {
-            return Err(self.changed("its checksum differs from the WAL-index's".into()));
-        }
-        Ok(())
-    }
-
     /// The end of the state as a cursor.
     fn cursor_at(&self, state: &WalState) -> Result<Cursor> {
         let header = self.wal.header()?.filter(|h| h.salts == state.salts);
@@ -324,7 +183,17 @@ impl Capture<'_> {
                 ..Cursor::start(&h)
             }),
             // Empty, or restarted in shared memory and not yet written.
-            None if state.frames == 0 => Ok(Cursor::before_any(state.page_size)),
+            None if state.frames == 0 => Ok(Cursor {
+                salts: state.salts,
+                ..Cursor::before_any(state.page_size)
+            }),
+            // Restarted since, which it can only if all of it is in the database file.
+            None if state.backfilled == state.frames => Ok(Cursor {
+                salts: state.salts,
+                frames: state.frames,
+                checksum: state.checksum,
+                ..Cursor::before_any(state.page_size)
+            }),
             None => Err(self.changed("its header does not match the WAL-index".into())),
         }
     }
@@ -336,17 +205,16 @@ impl Capture<'_> {
         state: &WalState,
         cursor: &Cursor,
     ) -> Result<(u64, u32)> {
+        if !self.sentinel.is_guarded() {
+            return Err(Error::Busy {
+                path: self.settings.path.clone(),
+                what: "the guard was lost",
+            });
+        }
         let mut frames = PageSet::offsets_only(state.page_size);
         // What is backfilled is in the database file, which stands still under the guard.
         self.collect_frames(&mut frames, state.backfilled, cursor)?;
-        let sentinel = self.sentinel;
-        let pages = DatabasePages::new(
-            sentinel,
-            self.wal,
-            frames.sorted(state.pages),
-            state.pages,
-            cursor,
-        );
+        let pages = DatabasePages::new(self.wal, frames.sorted(state.pages), state.pages, cursor);
         self.write(level, header, pages)
     }
 

@@ -31,17 +31,14 @@ pub(super) struct WalPages<'a> {
 }
 
 impl<'a> WalPages<'a> {
-    /// `growth`: page and, if an older frame holds it, that frame.
+    /// `captured`: entries of `set`; `growth`: page and, if an older frame holds it, that frame. Both ascending.
     pub fn new(
         wal: &'a WalFile,
-        set: &'a mut PageSet,
-        commit: u32,
+        set: &'a PageSet,
+        captured: Vec<(PageNo, u32)>,
         growth: Vec<(PageNo, Option<u32>)>,
         like: Cursor,
     ) -> WalPages<'a> {
-        let lock_page = like.page_size.lock_page();
-        let mut captured = set.sorted(commit);
-        captured.retain(|e| e.0 != lock_page);
         WalPages {
             wal,
             set,
@@ -105,7 +102,6 @@ pub(super) struct DatabasePages<'a> {
 impl<'a> DatabasePages<'a> {
     /// `frames`: pages whose newest version is in the WAL, ascending.
     pub fn new(
-        _sentinel: &Sentinel,
         wal: &'a WalFile,
         frames: Vec<(PageNo, u32)>,
         commit: u32,

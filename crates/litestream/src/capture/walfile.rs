@@ -33,6 +33,19 @@ impl WalFile {
         Ok(WalHeader::parse(&buf[..n]))
     }
 
+    /// Whether its path still leads to the file that is open.
+    pub fn is_at_its_path(&self, env: &Env) -> Result<bool> {
+        let open = self
+            .file
+            .metadata()
+            .map_err(Error::io("stat wal", &self.path))?;
+        match env.disk.metadata(&self.path) {
+            Ok(there) => Ok(there.id == open.id),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("stat wal", &self.path)(e)),
+        }
+    }
+
     /// Length of the file.
     pub fn len(&self) -> Result<u64> {
         self.file

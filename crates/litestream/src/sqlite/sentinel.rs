@@ -19,23 +19,14 @@ use super::shm;
 pub use super::shm::WalState;
 use crate::error::Result;
 
-/// Which read slots are held exclusively.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    Open,
-    Shut,
-    /// The last slot only: transactions go on, but the WAL can't restart.
-    Pinned,
-}
-
 /// See the module.
 pub struct Sentinel {
     file: DbFile,
     index: NonNull<[AtomicU32; shm::WORDS]>,
     guarded: bool,
     barred: bool,
-    /// How many of the read slots are held: all, the last only, or none.
-    gate: Gate,
+    /// How many of the read slots are held, from the first on.
+    slots_held: usize,
     /// Last, so that it is closed after everything that points into it.
     _conn: Connection,
 }
@@ -60,7 +51,7 @@ impl Sentinel {
                 index,
                 guarded: false,
                 barred: false,
-                gate: Gate::Open,
+                slots_held: 0,
                 _conn: conn,
             },
             switched,
@@ -129,17 +120,15 @@ impl Sentinel {
 
     /// Tries to shut the gate: holds every slot that a transaction needs to read the WAL, so that none is running and
     /// none can begin, and therefore none can commit. Unlike with the WRITE lock nobody gets a busy error: SQLite waits for
-    /// a read slot inside, for about a second, whatever its busy time-out. `false` if a transaction is running.
+    /// a read slot inside, for seconds, whatever its busy time-out. `false` if a transaction is running.
     pub fn try_shut_gate(&mut self) -> Result<bool> {
-        for (i, &slot) in Slot::READS.iter().enumerate() {
+        for &slot in &Slot::READS[self.slots_held..] {
             if !self.file.try_lock(slot)? {
-                for &held in &Slot::READS[..i] {
-                    self.file.unlock(held)?;
-                }
+                self.open_gate()?;
                 return Ok(false);
             }
+            self.slots_held += 1;
         }
-        self.gate = Gate::Shut;
         let Some(state) = self.state() else {
             self.open_gate()?;
             return Ok(false);
@@ -150,23 +139,11 @@ impl Sentinel {
         Ok(true)
     }
 
-    /// Lets transactions begin, but keeps the WAL from restarting until the gate is opened.
-    pub fn pin_gate(&mut self) -> Result<()> {
-        if self.gate == Gate::Shut {
-            for &slot in &Slot::READS[..3] {
-                self.file.unlock(slot)?;
-            }
-            self.gate = Gate::Pinned;
-        }
-        Ok(())
-    }
-
     /// Opens the gate.
     pub fn open_gate(&mut self) -> Result<()> {
-        self.pin_gate()?;
-        if self.gate == Gate::Pinned {
-            self.gate = Gate::Open;
-            self.file.unlock(Slot::Read4)?;
+        while self.slots_held > 0 {
+            self.slots_held -= 1;
+            self.file.unlock(Slot::READS[self.slots_held])?;
         }
         Ok(())
     }

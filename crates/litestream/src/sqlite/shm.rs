@@ -54,8 +54,9 @@ pub(super) fn read(
     if first != second {
         return None;
     }
-    // The read mark information changes only under locks that fence; after the copies it is never older than they.
-    let backfilled = load(BACKFILL_WORD);
+    fence(Ordering::SeqCst);
+    // A restart publishes a header without frames before it takes back what was backfilled of the old ones.
+    let backfilled = load(BACKFILL_WORD).min(first[4]);
     parse(&first, backfilled, database_size)
 }
 

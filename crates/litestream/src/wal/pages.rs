@@ -80,11 +80,6 @@ impl PageSet {
         }
     }
 
-    /// Whether pages are kept as offsets, so that writing them reads the WAL again.
-    pub fn is_offsets(&self) -> bool {
-        matches!(self.kept, Kept::Offsets { .. })
-    }
-
     /// Takes note of a frame. Frames must come in WAL order.
     pub fn push(&mut self, page: PageNo, frame: u32, data: &[u8]) {
         match &mut self.kept {
@@ -107,37 +102,7 @@ impl PageSet {
         }
     }
 
-    /// Number of distinct pages.
-    pub fn len(&mut self) -> usize {
-        match &mut self.kept {
-            Kept::Memory { slots, .. } => slots.len(),
-            Kept::Offsets { log, .. } => {
-                thin(log);
-                log.len()
-            }
-        }
-    }
-
-    /// Whether nothing was pushed.
-    pub fn is_empty(&self) -> bool {
-        match &self.kept {
-            Kept::Memory { slots, .. } => slots.is_empty(),
-            Kept::Offsets { log, .. } => log.is_empty(),
-        }
-    }
-
-    /// Whether `page` is in the set.
-    pub fn contains(&mut self, page: PageNo) -> bool {
-        match &mut self.kept {
-            Kept::Memory { slots, .. } => slots.contains_key(&page),
-            Kept::Offsets { log, .. } => {
-                thin(log);
-                log.binary_search_by_key(&page, |e| e.0).is_ok()
-            }
-        }
-    }
-
-    /// The pages up to `commit` in ascending order.
+    /// The pages up to `commit` in ascending order, each with what [`PageSet::place`] wants. Ends the collecting.
     pub fn sorted(&mut self, commit: u32) -> Vec<(PageNo, u32)> {
         let mut out: Vec<(PageNo, u32)> = match &mut self.kept {
             Kept::Memory { slots, .. } => {
@@ -190,8 +155,6 @@ mod tests {
             memory.push(page(number), frame as u32, &content);
             offsets.push(page(number), frame as u32, &content);
         }
-        assert!(memory.contains(page(9)) && offsets.contains(page(9)));
-        assert!(!memory.contains(page(2)) && !offsets.contains(page(2)));
         let sorted = memory.sorted(8);
         assert_eq!(
             sorted.iter().map(|e| e.0).collect::<Vec<_>>(),

@@ -41,8 +41,11 @@ pub fn recover(bytes: &[u8]) -> Option<(BTreeMap<PageNo, Vec<u8>>, u32)> {
 /// What the WAL file still tells about a generation that has been overwritten from its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
-    /// The last frame read then is still in the file and no committed frame of that generation follows it: nothing was missed.
+    /// The last frame read then is still in the file and what follows it is older: nothing was missed.
     NothingMissed,
+    /// The last frame read then is still in the file and ends it. What followed may have been cut off, since SQLite can shorten a
+    /// WAL after a restart (`journal_size_limit`).
+    EndOfFile,
     /// It can't be told, or something was missed.
     None,
 }
@@ -74,11 +77,11 @@ pub fn restart_evidence(
         missed |= h.commit != 0;
         !missed
     });
-    let seen_to_the_end = end == ScanEnd::Invalid || (end == ScanEnd::Consumed && complete);
-    if seen_to_the_end && !missed {
-        Evidence::NothingMissed
-    } else {
-        Evidence::None
+    match end {
+        _ if missed => Evidence::None,
+        ScanEnd::Invalid => Evidence::NothingMissed,
+        ScanEnd::Consumed if complete => Evidence::EndOfFile,
+        ScanEnd::Consumed | ScanEnd::Stopped => Evidence::None,
     }
 }
 
@@ -133,7 +136,13 @@ mod tests {
             let (old, last) = generation(Salts(1, 2), order, &[(1, 0), (2, 2), (3, 3)]);
             let (new, _) = generation(Salts(2, 9), order, &[(1, 3)]);
             let file = overwrite(&old, &new);
-            assert_eq!(judge(&file, &last, Salts(2, 9), 1), Evidence::NothingMissed);
+            assert_eq!(judge(&file, &last, Salts(2, 9), 1), Evidence::EndOfFile);
+            let (older, _) = generation(Salts(0, 7), order, &[(1, 1); 5]);
+            let longer = overwrite(&older, &file);
+            assert_eq!(
+                judge(&longer, &last, Salts(2, 9), 1),
+                Evidence::NothingMissed
+            );
             assert_eq!(
                 judge(&file, &last, Salts(3, 9), 1),
                 Evidence::None,
@@ -167,7 +176,7 @@ mod tests {
         );
         assert_eq!(
             judge(&overwrite(&rolled_back, &new), &last, Salts(2, 9), 1),
-            Evidence::NothingMissed
+            Evidence::EndOfFile
         );
     }
 

@@ -1,0 +1,280 @@
+//! The two-stage checkpoint: from the WAL into the database file without losing a frame or keeping anybody waiting.
+//!
+//! Promise: while the guard is open, the WAL is pinned, by a read transaction or by the gate; when it returns without an error, the
+//! guard is held and nothing is backfilled that is not staged.
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use litestream_replica::env::Monotonic;
+
+use super::{Database, LOCK_PAUSE, guard, stamp};
+use crate::capture::Staged;
+use crate::error::{Error, Result};
+use crate::sqlite::{Checkpointer, Reader, Sentinel};
+
+/// How long a checkpoint of another connection is waited for before its work is left to it.
+const OTHERS_WAIT: Duration = Duration::from_millis(20);
+/// How long the guard is tried for while transactions or a foreign checkpoint may be waiting for us.
+const REGAIN_WAIT: Duration = Duration::from_millis(10);
+/// How long a moment without transactions is waited for.
+const GATE_WAIT: Duration = Duration::from_millis(20);
+/// How long the WRITE lock is tried for.
+const BARRIER_WAIT: Duration = Duration::from_millis(200);
+/// Longest time that transactions are held up; what is not done by then is tried again later.
+const HOLD_MAX: Duration = Duration::from_millis(30);
+/// With more than this left to capture, holding transactions up would take too long.
+const HELD_BYTES_MAX: u64 = 4 << 20;
+/// The same when the WAL has grown large: it must be emptied.
+const HELD_BYTES_URGENT_MAX: u64 = 12 << 20;
+/// A pass over few frames that takes longer than this shows a disk on which transactions would be held up for too long.
+const HELD_PASS_MAX: Duration = Duration::from_millis(40);
+/// So few that no further pass is worth its time.
+const FEW_FRAMES: u32 = 100;
+/// Passes before transactions are held up, each leaving less than the one before.
+const PASSES_MAX: u32 = 6;
+
+/// What a checkpoint achieved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheckpointReport {
+    /// Everything is in the database file; the next writer restarts the WAL.
+    pub complete: bool,
+    /// A reader keeps older frames in use.
+    pub pinned: bool,
+    /// How long transactions were held up, if they were.
+    pub held: Option<Duration>,
+}
+
+impl Database {
+    /// Brings the WAL's content into the database file. `barrier`: writers may be given busy errors for a moment if
+    /// nothing gentler helps. `each` sees every file staged on the way.
+    pub fn checkpoint(
+        &mut self,
+        barrier: bool,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<CheckpointReport> {
+        let mut report = CheckpointReport::default();
+        let mut left = u32::MAX;
+        let mut took = Duration::ZERO;
+        let held_max = {
+            let state = self.state()?;
+            let bytes = if barrier {
+                HELD_BYTES_URGENT_MAX
+            } else {
+                HELD_BYTES_MAX
+            };
+            (bytes / u64::from(state.page_size.get())) as u32
+        };
+        for _ in 0..PASSES_MAX {
+            let start = self.env.clock.monotonic();
+            report.pinned = !self.pass(stop, each)?;
+            took = self.env.clock.monotonic().since(start);
+            let state = self.state()?;
+            let before =
+                std::mem::replace(&mut left, state.frames.saturating_sub(state.backfilled));
+            // Each pass leaves what was committed during it; once that no longer shrinks, another would not help.
+            let settled = left <= FEW_FRAMES || (left <= held_max && left > before / 2);
+            if left == 0 || report.pinned || settled {
+                break;
+            }
+        }
+        // What the last pass took, the next would take with everybody waiting, unless it had much more to do.
+        let quick = took <= HELD_PASS_MAX || barrier;
+        if left > 0 && left <= held_max && quick && !report.pinned {
+            report.held = self.gated_pass(stop, each)?;
+            if report.held.is_none() && barrier {
+                report.held = self.barred_pass(stop, each)?;
+            }
+        }
+        report.complete = self.all_backfilled()?;
+        self.stamp = stamp(&self.env, &self.settings)?;
+        self.assert_invariant()?;
+        Ok(report)
+    }
+
+    /// Stage 1. The reader pins the WAL at some commit *before* everything up to it is staged, so that whatever is
+    /// backfilled while the guard is open is staged. `false` if another reader keeps frames in use.
+    fn pass(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<bool> {
+        // What is committed before the reader begins is within its mark: so far others let us backfill.
+        let goal = self.state()?.frames;
+        self.begin_read()?;
+        let result = self.stage_and_backfill(goal, None, stop, each);
+        // After an error without the guard the caller drops the whole database, and the reader with it.
+        self.end_read()?;
+        result
+    }
+
+    /// Stage 2: what is left, with the gate shut, so that nothing can be committed in between. How long it was shut, or
+    /// `None` if it could not be: some transaction was always running.
+    fn gated_pass(
+        &mut self,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<Option<Duration>> {
+        if !self.try_for(GATE_WAIT, Sentinel::try_shut_gate)? {
+            return Ok(None);
+        }
+        let start = self.env.clock.monotonic();
+        let goal = self.state()?.frames;
+        let result = self.stage_and_backfill(goal, Some(start + HOLD_MAX), stop, each);
+        self.sentinel.open_gate()?;
+        result?;
+        Ok(Some(self.env.clock.monotonic().since(start)))
+    }
+
+    /// The same with the WRITE lock held, for when readers never pause.
+    fn barred_pass(
+        &mut self,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<Option<Duration>> {
+        if !self.try_for(BARRIER_WAIT, Sentinel::try_bar)? {
+            return Ok(None);
+        }
+        let start = self.env.clock.monotonic();
+        let result = self.begin_read().and_then(|()| {
+            let goal = self.state()?.frames;
+            self.stage_and_backfill(goal, Some(start + HOLD_MAX), stop, each)
+        });
+        self.end_read()?;
+        self.sentinel.release_bar()?;
+        result?;
+        Ok(Some(self.env.clock.monotonic().since(start)))
+    }
+
+    /// Stages everything, then opens the guard, backfills up to frame `goal` and takes the guard again. The WAL is pinned
+    /// by the caller. `false` if the goal was not reached.
+    fn stage_and_backfill(
+        &mut self,
+        goal: u32,
+        deadline: Option<Monotonic>,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<bool> {
+        self.capture(stop, each)?;
+        self.staging.make_durable()?;
+        self.open_checkpointer()?;
+        self.sentinel.release_guard()?;
+        let reached = self.backfill(goal, deadline);
+        self.regain_guard(stop, each)?;
+        reached
+    }
+
+    fn backfill(&mut self, goal: u32, deadline: Option<Monotonic>) -> Result<bool> {
+        let start = self.env.clock.monotonic();
+        let mut fruitless = 0;
+        loop {
+            let ran = match &self.checkpointer {
+                Some(c) => c.passive()?,
+                None => false,
+            };
+            if self
+                .sentinel
+                .state()
+                .is_some_and(|s| s.backfilled >= goal || s.frames < goal)
+            {
+                return Ok(true);
+            }
+            // An application's own checkpoint may be running: it does the same work and ours answers busy.
+            fruitless += u32::from(ran);
+            let now = self.env.clock.monotonic();
+            if fruitless == 3
+                || now.since(start) > OTHERS_WAIT
+                || deadline.is_some_and(|d| now >= d)
+            {
+                return Ok(false);
+            }
+            self.env.clock.sleep(LOCK_PAUSE);
+        }
+    }
+
+    /// Takes the guard again. If another connection holds it for longer than a moment, the pin is given up first: a RESTART or
+    /// TRUNCATE of an application waits for it while it holds up all writers. By then everything is staged, so that one
+    /// restart loses nothing; two before the guard is back would show in the salts.
+    fn regain_guard(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
+        if self.try_for(REGAIN_WAIT, Sentinel::try_guard)? {
+            return Ok(());
+        }
+        self.capture(stop, each)?;
+        self.staging.make_durable()?;
+        self.end_read()?;
+        self.sentinel.open_gate()?;
+        self.sentinel.release_bar()?;
+        guard(&self.env, &self.settings, &mut self.sentinel)?;
+        self.capture(stop, each)?;
+        self.staging.make_durable()
+    }
+
+    fn try_for(
+        &mut self,
+        limit: Duration,
+        mut attempt: impl FnMut(&mut Sentinel) -> Result<bool>,
+    ) -> Result<bool> {
+        let start = self.env.clock.monotonic();
+        while !attempt(&mut self.sentinel)? {
+            if self.env.clock.monotonic().since(start) > limit {
+                return Ok(false);
+            }
+            self.env.clock.sleep(LOCK_PAUSE);
+        }
+        Ok(true)
+    }
+
+    /// Pins the WAL at the newest commit.
+    fn begin_read(&mut self) -> Result<()> {
+        if self.reader.is_none() {
+            let settings = &self.settings;
+            self.reader = Some(Reader::open(
+                &settings.path,
+                settings.vfs.as_deref(),
+                settings.busy_timeout,
+            )?);
+        }
+        self.reader.as_ref().map_or(Ok(()), Reader::begin)
+    }
+
+    fn end_read(&mut self) -> Result<()> {
+        self.reader.as_ref().map_or(Ok(()), Reader::end)
+    }
+
+    fn open_checkpointer(&mut self) -> Result<()> {
+        if self.checkpointer.is_none() {
+            self.checkpointer = Some(Checkpointer::open(
+                &self.settings.path,
+                self.settings.vfs.as_deref(),
+            )?);
+        }
+        Ok(())
+    }
+
+    fn all_backfilled(&mut self) -> Result<bool> {
+        let state = self.state()?;
+        Ok(state.frames == state.backfilled)
+    }
+
+    /// The invariant: guarded, and nothing is backfilled that is not staged.
+    fn assert_invariant(&mut self) -> Result<()> {
+        let state = self.state()?;
+        let staged = match &self.position {
+            Some(p) if p.cursor.salts == state.salts => p.cursor.frames,
+            // Another generation than the last captured one: nothing of it is staged yet.
+            _ => 0,
+        };
+        assert!(
+            self.sentinel.is_guarded(),
+            "checkpoint left {} unguarded",
+            self.settings.path.display()
+        );
+        if state.backfilled > staged {
+            return Err(Error::WalChanged {
+                path: self.settings.path.clone(),
+                what: format!(
+                    "{} frames were checkpointed, only {staged} captured",
+                    state.backfilled
+                ),
+            });
+        }
+        Ok(())
+    }
+}
