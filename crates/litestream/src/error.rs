@@ -40,6 +40,14 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// A staged file could not be made durable. The system may have lost its bytes and report success next time, so it was removed.
+    #[error("sync {}: {source}", path.display())]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// A staged file is damaged.
     #[error("local file {}: {source}", path.display())]
     Staged {

@@ -98,7 +98,8 @@ impl Shared {
             }
         }
         self.staged.send_if_modified(|seen| {
-            let changed = *seen != Some(txid);
+            // The same number may be staged again, after its file was lost.
+            let changed = file.is_some() || *seen != Some(txid);
             *seen = Some(txid);
             changed
         });

@@ -202,10 +202,10 @@ impl Staging {
         for path in &self.unsynced {
             match self.env.disk.open_rw(path) {
                 Ok(file) => {
-                    if let Err(e) = file.sync() {
-                        // The system may report success next time although the bytes are lost: never trust this file again.
-                        let _ = self.env.disk.remove(path);
-                        return Err(Error::io("sync", path)(e));
+                    if let Err(source) = file.sync() {
+                        let path = path.clone();
+                        remove_if_there(&self.env, &path)?;
+                        return Err(Error::NotDurable { path, source });
                     }
                 }
                 // Uploaded and removed meanwhile: the replica has it.

@@ -15,8 +15,8 @@ use crate::sqlite::{Checkpointer, Reader, Sentinel};
 
 /// How long a checkpoint of another connection is waited for before its work is left to it.
 const OTHERS_WAIT: Duration = Duration::from_millis(20);
-/// How long the guard is tried for while transactions or a foreign checkpoint may be waiting for us.
-const REGAIN_WAIT: Duration = Duration::from_millis(10);
+/// How long nothing moves before someone is taken to be waiting for us.
+const STUCK_MAX: Duration = Duration::from_millis(10);
 /// How long a moment without transactions is waited for.
 const GATE_WAIT: Duration = Duration::from_millis(20);
 /// How long the WRITE lock is tried for.
@@ -152,12 +152,11 @@ impl Database {
         stop: &AtomicBool,
         each: &mut dyn FnMut(Staged),
     ) -> Result<bool> {
-        self.capture(stop, each)?;
-        self.staging.make_durable()?;
+        self.stage(stop, each)?;
         self.open_checkpointer()?;
         self.sentinel.release_guard()?;
         let reached = self.backfill(goal, deadline);
-        self.regain_guard(stop, each)?;
+        self.regain_guard(deadline, stop, each)?;
         reached
     }
 
@@ -189,19 +188,58 @@ impl Database {
         }
     }
 
-    /// Takes the guard again. If another connection holds it for longer than a moment, the pin is given up first: a RESTART or
-    /// TRUNCATE of an application waits for it while it holds up all writers. By then everything is staged, so that one
-    /// restart loses nothing; two before the guard is back would show in the salts.
-    fn regain_guard(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
-        if self.try_for(REGAIN_WAIT, Sentinel::try_guard)? {
-            return Ok(());
+    /// Takes the guard again. Another connection may be checkpointing; what it may backfill is staged. Past the deadline
+    /// transactions are let go, with the WAL still pinned.
+    fn regain_guard(
+        &mut self,
+        deadline: Option<Monotonic>,
+        stop: &AtomicBool,
+        each: &mut dyn FnMut(Staged),
+    ) -> Result<()> {
+        let start = self.env.clock.monotonic();
+        let (mut let_go, mut moved, mut change) = (false, start, self.state()?.change);
+        while !self.sentinel.try_guard()? {
+            let now = self.env.clock.monotonic();
+            if !let_go && deadline.is_some_and(|d| now >= d) {
+                self.sentinel.release_bar()?;
+                self.sentinel.narrow_gate()?;
+                let_go = true;
+            }
+            if now.since(moved) > STUCK_MAX {
+                let before = std::mem::replace(&mut change, self.state()?.change);
+                if before == change && !self.can_write()? {
+                    return self.give_way(stop, each);
+                }
+                moved = now;
+            }
+            self.env.clock.sleep(LOCK_PAUSE);
         }
-        self.capture(stop, each)?;
-        self.staging.make_durable()?;
+        // Others may have backfilled what was committed since transactions were let go.
+        if let_go {
+            self.stage(stop, each)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether nobody holds the WRITE lock.
+    fn can_write(&mut self) -> Result<bool> {
+        let free = self.sentinel.try_bar()?;
+        self.sentinel.release_bar()?;
+        Ok(free)
+    }
+
+    /// A RESTART or TRUNCATE of an application holds up all writers while it waits for our pin: give the pin up. Since nobody can
+    /// commit, everything is staged by then. Should that be wrong, the change counter tells.
+    fn give_way(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
+        self.stage(stop, each)?;
         self.end_read()?;
         self.sentinel.open_gate()?;
-        self.sentinel.release_bar()?;
         guard(&self.env, &self.settings, &mut self.sentinel)?;
+        self.stage(stop, each)
+    }
+
+    fn stage(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
         self.capture(stop, each)?;
         self.staging.make_durable()
     }

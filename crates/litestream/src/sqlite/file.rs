@@ -27,8 +27,8 @@ pub(super) enum Slot {
 }
 
 impl Slot {
-    /// The slots of all transactions that read from the WAL.
-    pub(super) const READS: [Slot; 4] = [Slot::Read1, Slot::Read2, Slot::Read3, Slot::Read4];
+    /// The slots of all transactions that read from the WAL, the least used first.
+    pub(super) const READS: [Slot; 4] = [Slot::Read4, Slot::Read3, Slot::Read2, Slot::Read1];
 }
 
 /// The `sqlite3_file` of an open connection. Must not outlive it: the owner keeps both together and drops this first.

@@ -139,6 +139,15 @@ impl Sentinel {
         Ok(true)
     }
 
+    /// Lets transactions begin, but keeps one slot, so that the WAL can't restart until the gate is opened.
+    pub fn narrow_gate(&mut self) -> Result<()> {
+        while self.slots_held > 1 {
+            self.slots_held -= 1;
+            self.file.unlock(Slot::READS[self.slots_held])?;
+        }
+        Ok(())
+    }
+
     /// Opens the gate.
     pub fn open_gate(&mut self) -> Result<()> {
         while self.slots_held > 0 {
