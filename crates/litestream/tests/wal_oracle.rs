@@ -416,8 +416,13 @@ fn w24_an_identical_last_page_is_no_evidence() {
     assert_eq!(judge(4, &tail(&new)), Evidence::None);
     // The same when the count is wrong or not known: the frame is of the other generation.
     assert_eq!(judge(1, &tail(&new)), Evidence::None);
-    // The old frame itself, nothing behind it: nothing was missed.
-    assert_eq!(judge(2, &tail(&old)), Evidence::NothingMissed);
+    // The old frame itself, and behind it one of a generation before: nothing was missed.
+    let (older, _) = build(Salts(6, 9), &[5, 5, 5, 5]);
+    let mut proof = tail(&old);
+    proof.extend_from_slice(&older[older.len() - step..]);
+    assert_eq!(judge(2, &proof), Evidence::NothingMissed);
+    // Nothing behind it: more may have been there before the file was cut.
+    assert_ne!(judge(2, &tail(&old)), Evidence::NothingMissed);
     // A commit of the old generation behind it was missed.
     let (longer, _) = build(Salts(7, 1), &[1, 2, 3, 4]);
     assert_eq!(judge(2, &tail(&longer)), Evidence::None);
