@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use ltx::PageSize;
 
+/// WAL content at which attempts begin whatever its number of pages.
+const TRIGGER_BYTES: u64 = 16 << 20;
 /// WAL content above which writers that commit without a pause may be held up for a moment to empty it.
-const BARRIER_FAST_BYTES: u64 = 16 << 20;
+const BARRIER_FAST_BYTES: u64 = 8 << 20;
 /// The same for writers that leave pauses: a lucky moment is worth waiting for.
 const BARRIER_BYTES: u64 = 48 << 20;
 /// Commits so dense that an attempt without a barrier can't succeed, in frames per second.
 const FAST_FRAMES_PER_SECOND: f64 = 4000.0;
 /// Wait after a failed attempt, doubled with each.
-const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MIN: Duration = Duration::from_millis(10);
 /// Longest wait after failed attempts while a reader keeps frames in use: more of them change nothing.
 const RETRY_PINNED_MAX: Duration = Duration::from_secs(5);
 /// Longest wait after attempts during which commits fell in: another may be luckier.
@@ -56,15 +58,13 @@ pub enum Plan {
 impl Inputs {
     /// Frames at which attempts begin.
     fn trigger(&self) -> u32 {
-        self.page_count_min
-            .min(self.pages(BARRIER_FAST_BYTES))
-            .max(1)
+        self.page_count_min.min(self.pages(TRIGGER_BYTES)).max(1)
     }
 
     /// Frames at which writers may be held up.
     fn barrier(&self) -> u32 {
         let (factor, bytes) = if self.is_fast() {
-            (4, BARRIER_FAST_BYTES)
+            (2, BARRIER_FAST_BYTES)
         } else {
             (12, BARRIER_BYTES)
         };
@@ -110,7 +110,13 @@ impl Inputs {
     /// When it may be time to decide again, seen from now, while commits keep coming at this rate.
     pub fn next_look(&self) -> Duration {
         const LOOK_MIN: Duration = Duration::from_millis(2);
+        const LOOK_FAST_MAX: Duration = Duration::from_millis(10);
         const LOOK_MAX: Duration = Duration::from_millis(250);
+        let longest = if self.is_fast() {
+            LOOK_FAST_MAX
+        } else {
+            LOOK_MAX
+        };
         let goal = if self.is_fast() || self.frames >= self.trigger() {
             self.barrier()
         } else {
@@ -122,7 +128,7 @@ impl Inputs {
         }
         Duration::try_from_secs_f64(left / self.frames_per_second)
             .unwrap_or(LOOK_MAX)
-            .clamp(LOOK_MIN, LOOK_MAX)
+            .clamp(LOOK_MIN, longest)
     }
 }
 
@@ -180,8 +186,8 @@ mod tests {
     fn writers_are_held_up_only_for_a_large_wal() {
         assert_eq!(inputs(11_999, 10.0).plan(), Plan::Quiet);
         assert_eq!(inputs(12_000, 10.0).plan(), Plan::Barrier);
-        assert_eq!(inputs(3000, 1e5).plan(), Plan::No);
-        assert_eq!(inputs(4000, 1e5).plan(), Plan::Barrier);
+        assert_eq!(inputs(1999, 1e5).plan(), Plan::No);
+        assert_eq!(inputs(2000, 1e5).plan(), Plan::Barrier);
     }
 
     #[test]
@@ -207,8 +213,8 @@ mod tests {
             }
             .plan()
         };
-        assert_eq!(failed(1, 99, false), Plan::No);
-        assert_eq!(failed(1, 100, false), Plan::Barrier);
+        assert_eq!(failed(1, 19, false), Plan::No);
+        assert_eq!(failed(1, 20, false), Plan::Barrier);
         assert_eq!(failed(30, 200, false), Plan::Barrier);
         assert_eq!(failed(30, 4999, true), Plan::No);
         assert_eq!(failed(30, 5000, true), Plan::Barrier);

@@ -74,7 +74,8 @@ impl Database {
             let before =
                 std::mem::replace(&mut left, state.frames.saturating_sub(state.backfilled));
             // Each pass leaves what was committed during it; once that no longer shrinks, another would not help.
-            let settled = left <= FEW_FRAMES || (left <= held_max && left > before / 2);
+            let settled = left <= FEW_FRAMES
+                || (left <= held_max && (left > before / 2 || (barrier && left <= held_max / 3)));
             if left == 0 || report.pinned || settled {
                 break;
             }
