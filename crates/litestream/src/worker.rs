@@ -209,7 +209,11 @@ impl Worker {
         if behind && self.capture_wait(now).is_zero() {
             self.capture_all()?;
         }
-        self.checkpoint_if_due()
+        self.checkpoint_if_due()?;
+        if !behind {
+            self.settled();
+        }
+        Ok(())
     }
 
     /// How long until the next file may be staged: the first change after silence goes at once. Trouble makes it longer.
@@ -250,8 +254,6 @@ impl Worker {
             .map_err(Error::io("watch", self.settings.wal_path()))?;
         self.state.complete_at = Some(self.env.clock.monotonic());
         self.state.database = Some(database);
-        self.state.logged = None;
-        self.shared.worker_error(None);
         Ok(())
     }
 
@@ -300,11 +302,8 @@ impl Worker {
             first.get_or_insert(staged);
             shared.staged(staged.position.txid, Some(&staged));
         })?;
-        database.save_cursor()?;
         let position = database.position().ok_or(Error::NoPosition)?;
-        self.state.logged = None;
-        self.state.troubles = 0;
-        shared.worker_error(None);
+        self.settled();
         self.state.captured_at = Some(self.env.clock.monotonic());
         shared.staged(position.txid, None);
         if let (Some(staged), Some(reason)) = (first, self.state.full.take()) {
@@ -344,6 +343,18 @@ impl Worker {
         Ok(name)
     }
 
+    /// Everything is staged: whatever was wrong is over. The cursor is noted; that it is a cache makes a failure harmless.
+    fn settled(&mut self) {
+        if let Some(database) = &mut self.state.database
+            && let Err(error) = database.save_cursor()
+        {
+            tracing::debug!(db = %self.name(), %error, "cannot note the position, trying again");
+        }
+        self.state.logged = None;
+        self.state.troubles = 0;
+        self.shared.worker_error(None);
+    }
+
     fn checkpoint_if_due(&mut self) -> Result<()> {
         let now = self.env.clock.monotonic();
         let Some(inputs) = self.policy_inputs(now)? else {
@@ -363,7 +374,6 @@ impl Worker {
             captured = true;
             shared.staged(staged.position.txid, Some(&staged));
         })?;
-        database.save_cursor()?;
         let end = self.env.clock.monotonic();
         if captured {
             self.state.captured_at = Some(end);
