@@ -337,7 +337,7 @@ impl Worker {
             return Err(Error::NoPosition);
         };
         let name = database.snapshot(&self.stop, &mut |staged| {
-            shared.staged(staged.position.txid, Some(&staged))
+            shared.staged(staged.position.txid, Some(&staged));
         })?;
         shared.snapshot_staged();
         Ok(name)
