@@ -83,6 +83,18 @@ impl FileReplica {
         Ok(files)
     }
 
+    /// Replaces the modification time by the time in the file's header, which a copy of the folder does not change. A damaged
+    /// header leaves it: whoever reads the file will say so.
+    fn take_header_time(&self, file: &mut FileInfo) {
+        let header = self.read_blocking(file.level, file.name, 0, Some(ltx::HEADER_SIZE as u64));
+        if let Some(header) = header
+            .ok()
+            .and_then(|bytes| ltx::Header::decode(&bytes).ok())
+        {
+            file.created = UnixMillis(header.timestamp_ms);
+        }
+    }
+
     /// [`Replica::read`], blocking.
     pub fn read_blocking(
         &self,
@@ -181,10 +193,16 @@ impl Replica for FileReplica {
         &self,
         level: Level,
         seek: Option<Txid>,
-        _exact_times: bool,
+        exact_times: bool,
     ) -> Result<Vec<FileInfo>> {
-        self.blocking("list", move |r| r.list_blocking(level, seek))
-            .await
+        self.blocking("list", move |r| {
+            let mut files = r.list_blocking(level, seek)?;
+            if exact_times {
+                files.iter_mut().for_each(|file| r.take_header_time(file));
+            }
+            Ok(files)
+        })
+        .await
     }
 
     async fn read(

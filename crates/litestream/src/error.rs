@@ -83,6 +83,9 @@ pub enum Error {
     /// The replica could not be used.
     #[error("{0}")]
     Replica(#[from] litestream_replica::Error),
+    /// The replica is in the folder of local state.
+    #[error("replica must not lie in {}, where local state is kept and removed; choose another folder", .0.display())]
+    StateAsReplica(PathBuf),
     /// An upload failed for everybody who waited for it.
     #[error("{0}")]
     Upload(std::sync::Arc<Error>),

@@ -1,6 +1,6 @@
 //! One database and its replica, running: the handle that the command line and embedding programs hold.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -43,6 +43,7 @@ impl Replicator {
     /// Starts replication: a thread that owns the database, and an upload task on the current tokio runtime. What may
     /// pass (no database yet, replica unreachable) is no error; it is tried again and shows in [`Replicator::status`].
     pub fn start(settings: Settings, replica: SharedReplica, env: Env) -> Result<Replicator> {
+        refuse_state_as_replica(&settings, &replica, &env)?;
         let shared = Arc::new(Shared::new());
         let (commands, receiver) = mpsc::channel();
         let watcher = env
@@ -227,6 +228,25 @@ impl Drop for Replicator {
         self.stop.store(true, Ordering::Relaxed);
         self.waker.wake();
     }
+}
+
+/// A replica in the folder of local state would be cleaned up as such.
+fn refuse_state_as_replica(settings: &Settings, replica: &SharedReplica, env: &Env) -> Result<()> {
+    let name = FileName::single(Txid::new(1));
+    let Some(path) = replica.local_path(Level::L0, name) else {
+        return Ok(());
+    };
+    // What does not exist yet can't be resolved; then the paths themselves are compared.
+    let resolve = |path: &Path| {
+        env.disk
+            .canonicalize(path)
+            .unwrap_or_else(|_| path.to_owned())
+    };
+    let state = resolve(&settings.meta_path);
+    if path.ancestors().any(|folder| resolve(folder) == state) {
+        return Err(Error::StateAsReplica(settings.meta_path.clone()));
+    }
+    Ok(())
 }
 
 fn replica_end(

@@ -134,3 +134,60 @@ async fn issue_752_checkpoints_while_down_cost_no_data() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_in_the_state_folder_is_refused() {
+    let mut bench = Bench::new();
+    fill(&bench.app(4096), 10, 100);
+    for root in [
+        bench.settings().meta_path,
+        bench.settings().meta_path.join("below"),
+    ] {
+        bench.replica = std::sync::Arc::new(litestream_replica::file::FileReplica::new(
+            root,
+            bench.env.clone(),
+            None,
+        ));
+        let started = litestream::Replicator::start(
+            bench.settings(),
+            bench.replica.clone(),
+            bench.env.clone(),
+        );
+        assert!(
+            started
+                .err()
+                .expect("refused")
+                .to_string()
+                .contains("choose another folder")
+        );
+    }
+}
+
+/// Local damage must not become the replica's (C02).
+#[tokio::test(flavor = "multi_thread")]
+async fn c02_a_damaged_local_file_leaves_the_replica_alone() {
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    fill(&app, 10, 100);
+    let replicator = bench.start();
+    for _ in 0..3 {
+        fill(&app, 10, 100);
+        replicator.sync().await.unwrap();
+    }
+    replicator.close().await;
+    let folder = bench.settings().meta_path.join("ltx/0");
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(entry.unwrap().path())
+            .unwrap();
+        file.set_len(150).unwrap();
+    }
+    let replicator = bench.start();
+    fill(&app, 10, 100);
+    replicator.sync().await.unwrap();
+    replicator.close().await;
+    drop(app);
+    bench.assert_contiguous().await;
+    bench.assert_restores().await;
+}

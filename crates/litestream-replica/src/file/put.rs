@@ -17,6 +17,10 @@ const LEFTOVER_MS: i64 = 3_600_000;
 /// Permission bits that are passed on; set-user-id and the like are not.
 const MODE_MASK: u32 = 0o777;
 
+/// Smaller files are copied: what happens to one copy then leaves the other alone. Larger ones become a second name of the
+/// local file, which nobody changes and which is removed once the next one is in the replica.
+const LINK_BYTES_MIN: u64 = 1 << 20;
+
 impl Inner {
     /// Writes the file and returns its size. Nothing but whole files is left behind, whatever happens.
     pub(super) fn put(
@@ -59,7 +63,12 @@ impl Inner {
                     .disk
                     .symlink_metadata(from)
                     .map_err(|e| Error::io("read", from, &e))?;
-                match self.link(from, &source, &temp, &path, created) {
+                let linked = if source.len >= LINK_BYTES_MIN {
+                    self.link(from, &source, &temp, &path, created)
+                } else {
+                    Err(io::ErrorKind::Unsupported.into())
+                };
+                match linked {
                     // Another file system, not allowed, not supported, …: copying may still do.
                     Err(e) if copying_may_help(&e) => {
                         let copied = self

@@ -162,10 +162,11 @@ fn files_and_folders_get_the_modes_of_the_database() {
 }
 
 #[test]
-fn a_staged_file_is_shared_not_copied() {
+fn a_large_staged_file_is_shared_not_copied() {
     let root = tempfile::tempdir().unwrap();
     let staged = root.path().join("staged");
-    fs::write(&staged, "staged").unwrap();
+    let content = vec![7; 2 << 20];
+    fs::write(&staged, &content).unwrap();
     let replica = FileReplica::new(root.path().join("r"), real::env(), None);
     let path = replica.local_path(L0, name(1)).unwrap();
     for _ in 0..2 {
@@ -182,7 +183,7 @@ fn a_staged_file_is_shared_not_copied() {
     replica
         .write_blocking(L0, name(1), &bytes("other"), TIME)
         .unwrap();
-    assert_eq!(fs::read(&staged).unwrap(), b"staged");
+    assert_eq!(fs::read(&staged).unwrap(), content);
     replica
         .write_blocking(L0, name(1), &Source::File(staged.clone()), TIME)
         .unwrap();
@@ -253,4 +254,52 @@ fn only_our_own_old_leftovers_are_removed() {
     let mut expected = vec![young, foreign, name(2).to_string()];
     expected.sort();
     assert_eq!(names_in(&dir), expected);
+}
+
+/// A copy of the folder with fresh modification times means the same (R02).
+#[tokio::test]
+async fn r02_exact_times_come_from_the_headers() {
+    let root = tempfile::tempdir().unwrap();
+    let replica = FileReplica::new(root.path().to_owned(), crate::env::real::env(), None);
+    let page_size = ltx::PageSize::new(512).unwrap();
+    let header = ltx::Header::new(page_size, 1, Txid::new(1), Txid::new(1), 1_700_000_000_123);
+    let mut encoder = ltx::Encoder::new(Vec::new(), header).unwrap();
+    encoder.write_page(ltx::PageNo::FIRST, &[7; 512]).unwrap();
+    let (bytes, _) = encoder.finish(0).unwrap();
+    replica
+        .write_blocking(L0, name(1), &Source::Bytes(bytes.into()), UnixMillis(5000))
+        .unwrap();
+    let times = |files: Vec<FileInfo>| files.iter().map(|f| f.created.0).collect::<Vec<_>>();
+    assert_eq!(
+        times(
+            crate::Replica::list(&replica, L0, None, false)
+                .await
+                .unwrap()
+        ),
+        [5000]
+    );
+    assert_eq!(
+        times(
+            crate::Replica::list(&replica, L0, None, true)
+                .await
+                .unwrap()
+        ),
+        [1_700_000_000_123]
+    );
+}
+
+#[test]
+fn c02_a_small_staged_file_is_copied() {
+    let root = tempfile::tempdir().unwrap();
+    let staged = root.path().join("staged");
+    fs::write(&staged, "staged").unwrap();
+    let replica = FileReplica::new(root.path().join("r"), real::env(), None);
+    replica
+        .write_blocking(L0, name(1), &Source::File(staged.clone()), TIME)
+        .unwrap();
+    fs::write(&staged, "broken").unwrap();
+    assert_eq!(
+        fs::read(replica.local_path(L0, name(1)).unwrap()).unwrap(),
+        b"staged"
+    );
 }
