@@ -1,7 +1,8 @@
 //! Which files to restore from.
 //!
 //! Promise: the files that Litestream 0.5.17 would take, for any set of files in any order, with any overlaps and
-//! duplicates; a plan covers every TXID from 1 to its last without a gap.
+//! duplicates; a plan covers every TXID from 1 to its last without a gap. It differs in one: a gap below a point in
+//! time is an error as it is below the newest, so that an older state is never taken for that of the time asked for.
 
 use ltx::Txid;
 
@@ -15,7 +16,7 @@ pub enum Target {
     Latest,
     /// Exactly this TXID.
     Txid(Txid),
-    /// The last file made before this time.
+    /// The last file made before this time. A gap among the files made before it is an error too; one after is not.
     Before(UnixMillis),
 }
 
@@ -90,11 +91,14 @@ pub fn plan(files: &[FileInfo], target: Target) -> Result<Plan, PlanError> {
     let end = reached.last().map_or(Txid::ZERO, |f| f.name.max);
     let gap = files
         .iter()
+        .filter(|f| !matches!(target, Target::Before(time) if f.created >= time))
         .map(|f| f.name.min)
         .filter(|min| min.get() > end.get().saturating_add(1))
         .min();
     match (target, gap) {
-        (Target::Latest, Some(next)) => Err(PlanError::NonContiguous { have: end, next }),
+        (Target::Latest | Target::Before(_), Some(next)) => {
+            Err(PlanError::NonContiguous { have: end, next })
+        }
         (Target::Txid(wanted), _) if end != wanted => Err(PlanError::NotAvailable),
         _ if reached.is_empty() => Err(PlanError::NotAvailable),
         _ => Ok(Plan { files: reached }),

@@ -164,7 +164,7 @@ fn txid_takes_only_what_ends_by_then() {
 }
 
 #[test]
-fn r01_a_time_takes_what_was_made_before_it_also_across_a_gap_later() {
+fn r01_a_time_takes_what_was_made_before_it_whatever_gap_comes_later() {
     let files = [
         made(9, 1, 10, 100),
         made(0, 11, 11, 110),
@@ -175,9 +175,28 @@ fn r01_a_time_takes_what_was_made_before_it_also_across_a_gap_later() {
     assert_eq!(before(&files, 101).unwrap(), [(9, 1, 10)]);
     assert_eq!(before(&files, 120).unwrap(), [(9, 1, 10), (0, 11, 11)]);
     assert_eq!(
-        before(&files, 999).unwrap(),
+        before(&files, 150).unwrap(),
         [(9, 1, 10), (0, 11, 11), (0, 12, 12)]
     );
+}
+
+#[test]
+fn a_time_after_a_gap_is_an_error() {
+    let files = [
+        made(0, 1, 1, 10),
+        made(0, 2, 2, 20),
+        made(0, 4, 4, 40),
+        made(1, 7, 8, 80),
+    ];
+    let gap = |have, next| PlanError::NonContiguous {
+        have: Txid::new(have),
+        next: Txid::new(next),
+    };
+    assert_eq!(before(&files, 41), Err(gap(2, 4)));
+    assert_eq!(before(&files, 999), Err(gap(2, 4)));
+    assert_eq!(before(&files, 40).unwrap(), [(0, 1, 1), (0, 2, 2)]);
+    assert_eq!(before(&files[2..], 41), Err(gap(0, 4)));
+    assert_eq!(before(&files[2..], 40), Err(PlanError::NotAvailable));
 }
 
 #[test]
@@ -285,10 +304,11 @@ fn by_the_book(files: &[FileInfo], target: Target) -> Result<Vec<FileInfo>, Plan
     let end = taken.last().map_or(0, |f| f.name.max.get());
     let beyond = files
         .iter()
+        .filter(|f| ok(f))
         .map(|f| f.name.min.get())
         .filter(|min| *min > end + 1)
         .min();
-    if let (Target::Latest, Some(next)) = (target, beyond) {
+    if let (Target::Latest | Target::Before(_), Some(next)) = (target, beyond) {
         return Err(PlanError::NonContiguous {
             have: Txid::new(end),
             next: Txid::new(next),
