@@ -215,11 +215,18 @@ async fn r14_a_hole_is_named() {
         .delete(&[(Level::L0, restore_support::name(3, 3))])
         .await
         .unwrap();
-    let error = restored(replica, Target::Latest).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "cannot calc restore plan: non-contiguous ltx files: have up to 0000000000000002 but next file starts at 0000000000000004"
-    );
+    // Also when a time after it is asked for: there is no state of that time to restore.
+    let after = UnixMillis(time(4).0 + 1);
+    for target in [Target::Latest, Target::Timestamp(after)] {
+        let error = restored(replica.clone(), target).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot calc restore plan: non-contiguous ltx files: have up to 0000000000000002 but next file starts at 0000000000000004"
+        );
+    }
+    // What lies beyond it is younger.
+    let bytes = restored(replica, Target::Timestamp(time(4))).await.unwrap();
+    assert!(bytes == history.image(2));
 }
 
 #[tokio::test]
