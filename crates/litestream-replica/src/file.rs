@@ -198,7 +198,9 @@ impl Replica for FileReplica {
         self.blocking("list", move |r| {
             let mut files = r.list_blocking(level, seek)?;
             if exact_times {
-                files.iter_mut().for_each(|file| r.take_header_time(file));
+                for file in &mut files {
+                    r.take_header_time(file);
+                }
             }
             Ok(files)
         })
