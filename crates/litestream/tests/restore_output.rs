@@ -451,7 +451,8 @@ const OLD: [(&str, &str); 4] = [
     ("", "old database"),
     ("-wal", "old wal"),
     ("-shm", "old shm"),
-    ("-journal", "old journal"),
+    // As kept with `journal_mode=persist`: whoever opens the database rolls back any other.
+    ("-journal", "\0old journal"),
 ];
 
 /// What a power cut between any two changes leaves: the old database with all its sidecars under one name, wherever
@@ -539,5 +540,151 @@ async fn a_failed_swap_is_undone() {
             std::fs::read(place.dir.path().join(format!("out.db{suffix}"))).unwrap(),
             content.as_bytes()
         );
+    }
+}
+
+/// A database that was closed properly is one file: there is always either it or the new one.
+#[tokio::test]
+async fn a_whole_database_is_at_the_output_whenever_the_swap_is_killed() {
+    let (history, replica) = small().await;
+    let mut swapped = 0;
+    for changes in 0..10 {
+        let place = Place::new();
+        let connection = rusqlite::Connection::open(&place.output).unwrap();
+        connection
+            .execute_batch("PRAGMA journal_mode=wal; CREATE TABLE t(x)")
+            .unwrap();
+        drop(connection);
+        let old = place.read();
+        write(place.dir.path().join("out.db-shm"), b"stale");
+        let left = AtomicI64::new(changes);
+        let environment = asking(move |_| match left.fetch_sub(1, Ordering::Relaxed) {
+            ..=0 => Err(io::Error::other("killed")),
+            _ => Ok(()),
+        });
+        let mut request = place.request();
+        request.force = true;
+        let result = restore::run(&request, Arc::new(replica.clone()), &environment, &|_| {}).await;
+        let bytes = place.read();
+        swapped += usize::from(bytes == history.image(3));
+        assert!(bytes == old || bytes == history.image(3));
+        if changes > 5 {
+            result.unwrap();
+            assert_eq!(place.names(), ["out.db"]);
+        }
+        let aside = |name: &String| name.contains("before-restore");
+        assert!(!place.names().iter().any(aside), "{:?}", place.names());
+    }
+    assert!(
+        (5..10).contains(&swapped),
+        "both sides of the swap were seen"
+    );
+}
+
+#[tokio::test]
+async fn what_a_killed_swap_set_aside_is_put_back() {
+    let (history, replica) = small().await;
+    let aside = "out.db.before-restore-0123456789abcdef";
+    for moved in 1..=4 {
+        let place = Place::new();
+        for (at, (suffix, content)) in OLD.iter().enumerate() {
+            let name = if at < moved { aside } else { "out.db" };
+            write(
+                place.dir.path().join(format!("{name}{suffix}")),
+                content.as_bytes(),
+            );
+        }
+        write(
+            place
+                .dir
+                .path()
+                .join(".out.db.restore-0000000000000000.tmp"),
+            b"left",
+        );
+        let error = run(&place.request(), replica.clone()).await.unwrap_err();
+        assert!(matches!(error, RestoreError::OutputExists(_)), "{error}");
+        assert_eq!(
+            place.names(),
+            ["out.db", "out.db-journal", "out.db-shm", "out.db-wal"]
+        );
+        for (suffix, content) in OLD {
+            let bytes = std::fs::read(place.dir.path().join(format!("out.db{suffix}"))).unwrap();
+            assert_eq!(bytes, content.as_bytes());
+        }
+        let mut request = place.request();
+        request.force = true;
+        run(&request, replica.clone()).await.unwrap();
+        assert!(place.read() == history.image(3));
+        assert_eq!(place.names(), ["out.db"]);
+    }
+}
+
+/// The swap was done, or which of several comes back is not clear: nothing is touched.
+#[tokio::test]
+async fn what_else_was_set_aside_stays() {
+    let (history, replica) = small().await;
+    let aside = [
+        "out.db.before-restore-0123456789abcdef",
+        "out.db.before-restore-1123456789abcdef",
+        "out.db.before-restore-1123456789abcdef-wal",
+    ];
+    for (output, left) in [
+        (true, &aside[..1]),
+        (false, &aside[..]),
+        (false, &aside[2..]),
+    ] {
+        let place = Place::new();
+        for name in left {
+            write(place.dir.path().join(name), name.as_bytes());
+        }
+        if output {
+            write(&place.output, b"");
+        }
+        run(&place.request(), replica.clone()).await.unwrap();
+        assert!(place.read() == history.image(3));
+        assert_eq!(place.names()[1..], *left);
+    }
+}
+
+#[tokio::test]
+async fn a_database_in_use_is_not_replaced() {
+    let (history, replica) = small().await;
+    for (setup, then) in [
+        // An idle connection in WAL mode.
+        ("PRAGMA journal_mode=wal", "SELECT * FROM t"),
+        (
+            "PRAGMA journal_mode=delete",
+            "BEGIN IMMEDIATE; INSERT INTO t VALUES(2)",
+        ),
+        ("PRAGMA journal_mode=delete", "BEGIN; SELECT * FROM t"),
+    ] {
+        let place = Place::new();
+        let connection = rusqlite::Connection::open(&place.output).unwrap();
+        connection
+            .execute_batch(&format!(
+                "{setup}; CREATE TABLE t(x); INSERT INTO t VALUES(1); {then}"
+            ))
+            .unwrap();
+        let mut request = place.request();
+        request.force = true;
+        let (before, names) = (place.read(), place.names());
+        let error = run(&request, replica.clone()).await.unwrap_err();
+        assert!(
+            error.to_string().starts_with(&format!(
+                "cannot restore, output database is in use by another process: {}",
+                place.output.display()
+            )),
+            "{error}"
+        );
+        assert!(place.read() == before);
+        assert_eq!(place.names(), names);
+        let count: i64 = connection
+            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .unwrap();
+        assert!(count > 0);
+        drop(connection);
+        run(&request, replica.clone()).await.unwrap();
+        assert!(place.read() == history.image(3));
+        assert_eq!(place.names(), ["out.db"]);
     }
 }

@@ -35,6 +35,9 @@ pub enum RestoreError {
     /// There is a database at the output already.
     #[error("cannot restore, output path already exists and is not empty: {}. Use -force to overwrite", .0.display())]
     OutputExists(PathBuf),
+    /// Somebody works with the database at the output.
+    #[error("cannot restore, output database is in use by another process: {}. Stop it first", .0.display())]
+    OutputInUse(PathBuf),
     /// A file that SQLite would take as part of the restored database.
     #[error("cannot restore, SQLite sidecar path already exists: {}. Use -force to overwrite", .0.display())]
     SidecarExists(PathBuf),

@@ -8,10 +8,12 @@
 //!
 //! Promise: the output is either what it was, or the database at the target, complete, verified and durable.
 
+mod aside;
 mod claims;
 mod error;
 mod fetch;
 mod fold;
+mod in_use;
 mod integrity;
 mod large;
 mod layout;

@@ -77,7 +77,7 @@ async fn restore(
 
     threads::fill(request, plan, &header, &temp, replica, env, progress).await?;
     finish(request, &temp, env, progress).await?;
-    destination.replace(env, temp)?;
+    destination.replace(env, request.vfs.as_deref(), temp)?;
     progress(Event::Done);
     Ok(Outcome {
         txid: plan.max(),

@@ -3,17 +3,15 @@
 //! Promise: nothing at the output changes before the new database is complete and durable, and at no moment does an
 //! old WAL lie beside a new database.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use litestream_replica::env::{Disk, Env, Kind, Metadata};
 
+use super::aside::{self, Aside, SIDECARS, with_suffix};
 use super::error::RestoreError;
+use super::in_use;
 use super::temp::Temp;
-
-/// Files that SQLite would take as part of a database, by what follows its name.
-const SIDECARS: [&str; 3] = ["-journal", "-wal", "-shm"];
 
 /// A path that a database may be restored to.
 #[derive(Debug)]
@@ -26,12 +24,17 @@ pub(super) struct Destination {
 }
 
 impl Destination {
-    /// Checks what is at `output`.
+    /// Checks what is at `output`, after an interrupted swap is undone.
     pub(super) fn check(
         disk: &dyn Disk,
         output: &Path,
         force: bool,
     ) -> Result<Destination, RestoreError> {
+        aside::recover(disk, &follow(disk, output)?)?;
+        Destination::look(disk, output, force)
+    }
+
+    fn look(disk: &dyn Disk, output: &Path, force: bool) -> Result<Destination, RestoreError> {
         let path = follow(disk, output)?;
         let previous = metadata(disk, &path)?;
         match previous.map(|m| (m.kind, m.len)) {
@@ -57,10 +60,7 @@ impl Destination {
 
     /// The folder the output lies in.
     pub(super) fn dir(&self) -> &Path {
-        match self.path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        }
+        aside::dir(&self.path)
     }
 
     /// Makes the folder, if it is missing.
@@ -93,35 +93,51 @@ impl Destination {
     }
 
     /// Puts a complete, durable file in its place.
-    pub(super) fn replace(&self, env: &Env, temp: Temp) -> Result<(), RestoreError> {
+    pub(super) fn replace(
+        &self,
+        env: &Env,
+        vfs: Option<&str>,
+        temp: Temp,
+    ) -> Result<(), RestoreError> {
         let disk = &*env.disk;
         // Somebody may have put a database there meanwhile.
-        let now = Destination::check(disk, &self.path, self.force)?;
+        let now = Destination::look(disk, &self.path, self.force)?;
         self.take_over_owner(disk, temp.path());
+        // SQLite would delete the sidecars of an empty file.
+        if now.previous.is_some_and(|m| m.len > 0) {
+            in_use::refuse(disk, &self.path, vfs)?;
+        }
+        let sidecars = if now.force {
+            now.sidecars(disk)?
+        } else {
+            Vec::new()
+        };
+        if sidecars.iter().all(|s| aside::is_shm(s)) {
+            // Nothing that the old database needs or that would spoil the new: there is always one of them.
+            temp.rename(&self.path)?;
+            self.sync(disk)?;
+            aside::remove(disk, sidecars);
+            return Ok(());
+        }
         let mut aside = Aside::new(env, &self.path);
-        if now.force {
-            // The database first: without it the rest is harmless, without its WAL it would look whole and be old.
-            if now.previous.is_some() {
-                aside.move_away(self.path.clone())?;
-            }
-            for sidecar in now.sidecars(disk)? {
-                aside.move_away(sidecar)?;
-            }
+        // The database first: without it the rest is harmless, without its WAL it would look whole and be old.
+        if now.previous.is_some() {
+            aside.move_away(self.path.clone())?;
         }
-        if aside.is_used() {
-            disk.sync_dir(self.dir())
-                .map_err(RestoreError::output("sync folder", self.dir()))?;
+        for sidecar in sidecars {
+            aside.move_away(sidecar)?;
         }
+        self.sync(disk)?;
         temp.rename(&self.path)?;
         let old = aside.release();
-        disk.sync_dir(self.dir())
-            .map_err(RestoreError::output("sync folder", self.dir()))?;
-        for path in old {
-            if let Err(error) = disk.remove(&path) {
-                tracing::warn!(path = %path.display(), %error, "cannot remove a file of the replaced database");
-            }
-        }
+        self.sync(disk)?;
+        aside::remove(disk, old);
         Ok(())
+    }
+
+    fn sync(&self, disk: &dyn Disk) -> Result<(), RestoreError> {
+        disk.sync_dir(self.dir())
+            .map_err(RestoreError::output("sync folder", self.dir()))
     }
 
     /// The new file belongs to whom the old one belonged, else to whom the folder belongs, if we may give it away.
@@ -138,72 +154,6 @@ impl Destination {
         if let Some(previous) = self.previous {
             // The umask applied when it was created.
             let _ = disk.set_mode(temp, previous.mode & 0o777);
-        }
-    }
-}
-
-/// Files of the old database, out of the way but not yet deleted. Dropped without [`Aside::release`], they go back.
-struct Aside<'a> {
-    disk: &'a dyn Disk,
-    /// `<name>.before-restore-<16 hex>`, to which the sidecar's suffix is added, so that it still opens as a database.
-    name: PathBuf,
-    output: &'a Path,
-    moved: Vec<(PathBuf, PathBuf)>,
-}
-
-impl<'a> Aside<'a> {
-    fn new(env: &'a Env, output: &'a Path) -> Aside<'a> {
-        let name = with_suffix(
-            output,
-            &format!(".before-restore-{:016x}", env.entropy.next_u64()),
-        );
-        Aside {
-            disk: &*env.disk,
-            name,
-            output,
-            moved: Vec::new(),
-        }
-    }
-
-    fn move_away(&mut self, path: PathBuf) -> Result<(), RestoreError> {
-        let suffix = SIDECARS
-            .iter()
-            .find(|s| with_suffix(self.output, s) == path);
-        let to = suffix.map_or_else(|| self.name.clone(), |s| with_suffix(&self.name, s));
-        match self.disk.rename(&path, &to) {
-            Ok(()) => self.moved.push((path, to)),
-            // SQLite removes its sidecars itself when the last connection closes.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => {
-                return Err(RestoreError::Output {
-                    action: "set aside",
-                    path,
-                    source,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn is_used(&self) -> bool {
-        !self.moved.is_empty()
-    }
-
-    /// The new database is in place: the old one does not come back. Where its files are.
-    fn release(mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.moved)
-            .into_iter()
-            .map(|(_, to)| to)
-            .collect()
-    }
-}
-
-impl Drop for Aside<'_> {
-    fn drop(&mut self) {
-        for (from, to) in self.moved.drain(..).rev() {
-            if let Err(error) = self.disk.rename(&to, &from) {
-                tracing::error!(path = %to.display(), %error, "cannot put a file of the old database back in place");
-            }
         }
     }
 }
@@ -236,11 +186,4 @@ fn metadata(disk: &dyn Disk, path: &Path) -> Result<Option<Metadata>, RestoreErr
             source,
         }),
     }
-}
-
-/// `path` with something added to its name.
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use litestream_replica::env::{Disk, Env, File};
 
+use super::aside;
 use super::error::RestoreError;
 use super::target::Destination;
 
@@ -29,10 +30,11 @@ pub(super) struct Temp {
 impl Temp {
     /// Creates the file beside the output and removes what earlier restores left there.
     pub(super) fn create(env: &Env, destination: &Destination) -> Result<Temp, RestoreError> {
-        let dir = destination.dir();
+        remove_leftovers(&*env.disk, &destination.path);
         let prefix = prefix(&destination.path);
-        remove_leftovers(&*env.disk, dir, &prefix);
-        let path = dir.join(format!("{prefix}{:016x}.tmp", env.entropy.next_u64()));
+        let path = destination
+            .dir()
+            .join(format!("{prefix}{:016x}.tmp", env.entropy.next_u64()));
         let file = env
             .disk
             .create_new(&path, destination.mode())
@@ -104,7 +106,9 @@ fn is_temp_name(name: &str, prefix: &str) -> bool {
     hex.is_some_and(|hex| hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-fn remove_leftovers(disk: &dyn Disk, dir: &Path, prefix: &str) {
+/// Removes the temporary files of earlier restores to this output.
+pub(super) fn remove_leftovers(disk: &dyn Disk, output: &Path) {
+    let (dir, prefix) = (aside::dir(output), prefix(output));
     // Best effort: a folder that can't be listed can still be written to.
     let Ok(entries) = disk.list(dir) else { return };
     for entry in entries {
@@ -112,7 +116,7 @@ fn remove_leftovers(disk: &dyn Disk, dir: &Path, prefix: &str) {
         if !entry
             .name
             .to_str()
-            .is_some_and(|name| is_temp_name(name, prefix))
+            .is_some_and(|name| is_temp_name(name, &prefix))
         {
             continue;
         }
