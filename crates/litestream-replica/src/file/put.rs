@@ -1,19 +1,18 @@
 //! Bringing a file into a local replica, and its folder before it.
 
+use std::collections::HashSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use ltx::FileName;
+use parking_lot::Mutex;
 
 use super::Inner;
 use crate::env::{Disk, File, Kind, Metadata, UnixMillis};
 use crate::{Error, Level, Result, Source, key};
 
 const COPY_BUFFER_BYTES: usize = 1 << 20;
-
-/// A temporary file of ours that is older than this was left by a process that died.
-const LEFTOVER_MS: i64 = 3_600_000;
-
 /// Permission bits that are passed on; set-user-id and the like are not.
 const MODE_MASK: u32 = 0o777;
 
@@ -52,6 +51,7 @@ impl Inner {
         let path = key::file_path(&self.root, level, name);
         let temp = key::temp_name(name, self.env.clock.now().0, self.env.entropy.next_u64());
         let temp = path.with_file_name(temp);
+        let _being_written = BeingWritten::new(&temp);
         let done = match source {
             Source::Bytes(bytes) => self.write_new(&temp, &path, created, |file| {
                 file.write_at(bytes, 0)?;
@@ -186,19 +186,41 @@ impl Inner {
         Ok(())
     }
 
+    /// Removes what a killed process left behind: all temporary files of ours but those being written in this process. Should
+    /// another process be writing one, its rename fails and is tried again; a replica has one writer.
     fn remove_leftovers(&self, dir: &Path) -> Result<()> {
         let disk = &self.env.disk;
-        let now = self.env.clock.now().0;
         for entry in disk.list(dir).map_err(|e| Error::io("list", dir, &e))? {
-            let begun = entry.name.to_str().and_then(key::temp_begun_ms);
-            if entry.kind == Kind::File
-                && begun.is_some_and(|begun| now.saturating_sub(begun) > LEFTOVER_MS)
-            {
-                // Another process may be clearing up too; what can't be removed does no harm.
-                let _ = disk.remove(&dir.join(&entry.name));
+            let path = dir.join(&entry.name);
+            let ours = entry.name.to_str().and_then(key::temp_begun_ms).is_some();
+            if entry.kind == Kind::File && ours && !being_written().lock().contains(&path) {
+                // What can't be removed does no harm.
+                let _ = disk.remove(&path);
             }
         }
         Ok(())
+    }
+}
+
+/// Temporary files being written in this process, by whatever replica.
+fn being_written() -> &'static Mutex<HashSet<PathBuf>> {
+    static PATHS: OnceLock<Mutex<HashSet<PathBuf>>> = OnceLock::new();
+    PATHS.get_or_init(Mutex::default)
+}
+
+/// Keeps a temporary file from being taken for a leftover.
+struct BeingWritten(PathBuf);
+
+impl BeingWritten {
+    fn new(path: &Path) -> BeingWritten {
+        being_written().lock().insert(path.to_owned());
+        BeingWritten(path.to_owned())
+    }
+}
+
+impl Drop for BeingWritten {
+    fn drop(&mut self) {
+        being_written().lock().remove(&self.0);
     }
 }
 
