@@ -380,6 +380,8 @@ async fn integrity_checks_pass_and_leave_no_files() {
 struct Asking<F> {
     inner: Arc<dyn Disk>,
     may: F,
+    /// To whom the output seems to belong, if not to us. Setting one is asked for as the path `uid:gid`.
+    owner: Option<(u32, u32)>,
 }
 
 impl<F: Fn(&Path) -> io::Result<()> + Send + Sync> Disk for Asking<F> {
@@ -413,7 +415,13 @@ impl<F: Fn(&Path) -> io::Result<()> + Send + Sync> Disk for Asking<F> {
         self.inner.list(dir)
     }
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
-        self.inner.metadata(path)
+        let mut found = self.inner.metadata(path)?;
+        if path.ends_with("out.db")
+            && let Some(owner) = self.owner
+        {
+            (found.uid, found.gid) = owner;
+        }
+        Ok(found)
     }
     fn symlink_metadata(&self, path: &Path) -> io::Result<Metadata> {
         self.inner.symlink_metadata(path)
@@ -423,7 +431,10 @@ impl<F: Fn(&Path) -> io::Result<()> + Send + Sync> Disk for Asking<F> {
         self.inner.create_dir(path, mode)
     }
     fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
-        self.inner.set_owner(path, uid, gid)
+        match self.owner {
+            Some(_) => (self.may)(Path::new(&format!("{uid}:{gid}"))),
+            None => self.inner.set_owner(path, uid, gid),
+        }
     }
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.inner.set_mode(path, mode)
@@ -442,6 +453,7 @@ fn asking(may: impl Fn(&Path) -> io::Result<()> + Send + Sync + 'static) -> Env 
         disk: Arc::new(Asking {
             inner: env().disk,
             may,
+            owner: None,
         }),
         ..env()
     }
@@ -687,4 +699,72 @@ async fn a_database_in_use_is_not_replaced() {
         assert!(place.read() == history.image(3));
         assert_eq!(place.names(), ["out.db"]);
     }
+}
+
+#[tokio::test]
+async fn the_group_is_kept_also_by_one_who_cannot_give_files_away() {
+    let (_, replica) = small().await;
+    let place = Place::new();
+    write(&place.output, b"old");
+    let me = std::fs::metadata(&place.output).unwrap();
+    let (uid, gid) = (me.uid(), me.gid());
+    let other = gid + 1;
+    let both = format!("{}:{other}", uid + 1);
+    let group = format!("{uid}:{other}");
+    for (owner, asked) in [
+        ((uid, gid), vec![]),
+        ((uid, other), vec![group.clone()]),
+        ((uid + 1, other), vec![both.clone(), group]),
+    ] {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let (seen_by_disk, both) = (Arc::clone(&seen), both.clone());
+        let environment = Env {
+            disk: Arc::new(Asking {
+                inner: env().disk,
+                may: move |path: &Path| {
+                    let path = path.to_str().unwrap().to_owned();
+                    if path == both {
+                        seen_by_disk.lock().unwrap().push(path);
+                        return Err(io::ErrorKind::PermissionDenied.into());
+                    }
+                    if !path.contains('/') {
+                        seen_by_disk.lock().unwrap().push(path);
+                    }
+                    Ok(())
+                },
+                owner: Some(owner),
+            }),
+            ..env()
+        };
+        let mut request = place.request();
+        request.force = true;
+        restore::run(&request, Arc::new(replica.clone()), &environment, &|_| {})
+            .await
+            .unwrap();
+        assert_eq!(*seen.lock().unwrap(), asked);
+    }
+}
+
+#[tokio::test]
+async fn new_folders_are_durable() {
+    let (_, replica) = small().await;
+    let place = Place::new();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen_by_disk = Arc::clone(&seen);
+    let environment = asking(move |path| {
+        seen_by_disk.lock().unwrap().push(path.to_owned());
+        Ok(())
+    });
+    let mut request = place.request();
+    let (dir, a, b) = (
+        place.dir.path().to_owned(),
+        place.dir.path().join("a"),
+        place.dir.path().join("a/b"),
+    );
+    request.output = b.join("out.db");
+    restore::run(&request, Arc::new(replica), &environment, &|_| {})
+        .await
+        .unwrap();
+    // Both are made, then both of their folders are synced.
+    assert_eq!(seen.lock().unwrap()[..4], [a.clone(), b, dir, a]);
 }

@@ -71,9 +71,13 @@ async fn restore(
     destination.create_dir(&*env.disk)?;
     let temp = Temp::create(env, destination)?;
     let size = u64::from(header.commit) * u64::from(header.page_size.get());
-    temp.file()
-        .allocate(size)
-        .map_err(RestoreError::output("reserve space for", temp.path()))?;
+    // Some file systems write all of it.
+    let (file, path) = (temp.file(), temp.path().to_owned());
+    on_thread(env, move || {
+        file.allocate(size)
+            .map_err(RestoreError::output("reserve space for", path))
+    })
+    .await?;
 
     threads::fill(request, plan, &header, &temp, replica, env, progress).await?;
     finish(request, &temp, env, progress).await?;
@@ -149,7 +153,7 @@ async fn on_thread<T: Send + 'static>(
     let (reply, answer) = oneshot::channel();
     let task = env
         .spawn
-        .spawn("restore-finish", Box::new(move || drop(reply.send(work()))));
+        .spawn("restore-file", Box::new(move || drop(reply.send(work()))));
     let task = task.map_err(RestoreError::Thread)?;
     match answer.await {
         Ok(result) => result,

@@ -63,14 +63,24 @@ impl Destination {
         aside::dir(&self.path)
     }
 
-    /// Makes the folder, if it is missing.
+    /// Makes the folder durably, if it is missing.
     pub(super) fn create_dir(&self, disk: &dyn Disk) -> Result<(), RestoreError> {
         let dir = self.dir();
+        let is_missing = |dir: &&Path| {
+            !dir.as_os_str().is_empty()
+                && matches!(disk.metadata(dir), Err(e) if e.kind() == io::ErrorKind::NotFound)
+        };
+        let made: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
         disk.create_dir_all(dir, 0o700)
             .map_err(|source| RestoreError::CreateParent {
                 path: dir.to_owned(),
                 source,
-            })
+            })?;
+        for parent in made.into_iter().rev().map(aside::dir) {
+            disk.sync_dir(parent)
+                .map_err(RestoreError::output("sync folder", parent))?;
+        }
+        Ok(())
     }
 
     /// Permission bits for a new file: those of the file it replaces.
@@ -148,8 +158,11 @@ impl Destination {
         let Some(want) = self.previous.or_else(|| disk.metadata(self.dir()).ok()) else {
             return;
         };
-        if have.uid != want.uid {
-            let _ = disk.set_owner(temp, want.uid, want.gid);
+        // The group of the folder says nothing about that of a new file, the group of the old file does.
+        let differs = have.uid != want.uid || (self.previous.is_some() && have.gid != want.gid);
+        if differs && disk.set_owner(temp, want.uid, want.gid).is_err() && have.gid != want.gid {
+            // Who can't give a file away may still be in the group.
+            let _ = disk.set_owner(temp, have.uid, want.gid);
         }
         if let Some(previous) = self.previous {
             // The umask applied when it was created.

@@ -88,15 +88,21 @@ impl Drop for Temp {
     }
 }
 
-/// What the names of all temporary files for this output begin with.
+/// What the names of all temporary files for this output begin with, and those for no other.
 fn prefix(output: &Path) -> String {
-    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    let full = output.file_name().unwrap_or_default();
+    let name = full.to_string_lossy();
     let cut = name
         .char_indices()
         .map(|(at, c)| at + c.len_utf8())
         .take_while(|end| *end <= NAME_MAX)
         .last();
-    format!(".{}.restore-", &name[..cut.unwrap_or(0)])
+    let short = &name[..cut.unwrap_or(0)];
+    if full.to_str() == Some(short) {
+        return format!(".{short}.restore-");
+    }
+    let hash = ltx::crc64(full.as_encoded_bytes());
+    format!(".{short}-{hash:016x}.restore-")
 }
 
 fn is_temp_name(name: &str, prefix: &str) -> bool {
@@ -133,6 +139,9 @@ pub(super) fn remove_leftovers(disk: &dyn Disk, output: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -161,8 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_cut_between_characters() {
-        let prefix = prefix(Path::new(&"ü".repeat(120)));
-        assert_eq!(prefix, format!(".{}.restore-", "ü".repeat(100)));
+    fn long_names_are_cut_between_characters_and_told_apart() {
+        let long = prefix(Path::new(&"ü".repeat(120)));
+        assert!(long.starts_with(&format!(".{}-", "ü".repeat(100))));
+        assert!(long.ends_with(".restore-"));
+        assert!(long.len() + 16 + ".tmp".len() <= 255);
+        assert_ne!(long, prefix(Path::new(&"ü".repeat(121))));
+        let whole = "ü".repeat(100);
+        assert_eq!(prefix(Path::new(&whole)), format!(".{whole}.restore-"));
+    }
+
+    #[test]
+    fn names_that_are_no_text_are_told_apart() {
+        let prefix = |name: &[u8]| prefix(Path::new(OsStr::from_bytes(name)));
+        assert_ne!(prefix(b"app\xff.db"), prefix(b"app\xfe.db"));
+        assert_eq!(prefix(b"app\xff.db"), prefix(b"app\xff.db"));
     }
 }
