@@ -1,6 +1,7 @@
 //! Whether somebody works with the database that is about to be replaced.
 //!
-//! Promise: the old database keeps its content and a WAL that was there. Whoever has it open in WAL mode is seen, also
+//! Promise: the old database keeps its content and a WAL that was there (a transaction that a crash cut off is rolled
+//! back, as whoever opens the database does). Whoever has it open in WAL mode is seen, also
 //! when idle; in the other journal modes only a transaction is.
 
 use std::path::Path;
