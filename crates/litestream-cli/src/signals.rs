@@ -2,10 +2,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
+use std::path::Path;
+use std::task::{Context, Poll};
 
+use litestream_replica::env::Disk;
 use rustix::process::{Pid, Signal as Raw};
 use tokio::signal::unix::{self, SignalKind};
+
+/// Far more than the system's description of a process has.
+const STATUS_BYTES_MAX: usize = 64 << 10;
 
 /// A request to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,32 +78,101 @@ pub fn name(number: i32) -> &'static str {
 }
 
 /// From its creation on, the signals no longer end the process by themselves.
+///
+/// The first request may be any signal. After it SIGHUP says nothing new: a terminal that closes sends it twice.
 pub struct Signals {
-    streams: [(Signal, unix::Signal); 3],
+    /// Of several that wait, the first here is taken first: SIGHUP last, as it may come along with another.
+    streams: Vec<(Signal, unix::Signal)>,
+    /// SIGUSR1 and SIGUSR2: kept so that they do nothing.
+    _ignored: [unix::Signal; 2],
+    first: Option<Signal>,
 }
 
 impl Signals {
     /// Must be called inside the tokio runtime.
-    pub fn new() -> io::Result<Signals> {
+    pub fn new(disk: &dyn Disk) -> io::Result<Signals> {
+        let mut streams = vec![
+            (Signal::Terminate, unix::signal(SignalKind::terminate())?),
+            (Signal::Interrupt, unix::signal(SignalKind::interrupt())?),
+        ];
+        // `nohup` asks to go on when the terminal closes.
+        if !is_ignored(Signal::Hangup, &process_status(disk)) {
+            streams.push((Signal::Hangup, unix::signal(SignalKind::hangup())?));
+        }
         Ok(Signals {
-            streams: [
-                (Signal::Hangup, unix::signal(SignalKind::hangup())?),
-                (Signal::Interrupt, unix::signal(SignalKind::interrupt())?),
-                (Signal::Terminate, unix::signal(SignalKind::terminate())?),
+            streams,
+            _ignored: [
+                unix::signal(SignalKind::user_defined1())?,
+                unix::signal(SignalKind::user_defined2())?,
             ],
+            first: None,
         })
     }
 
-    /// The next one. Nothing is lost when the future is dropped.
+    /// The first request, once [`Signals::next`] has returned it.
+    pub fn first(&self) -> Option<Signal> {
+        self.first
+    }
+
+    /// The next request. Nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Signal {
-        poll_fn(|context| {
-            for (signal, stream) in &mut self.streams {
-                if stream.poll_recv(context).is_ready() {
+        let signal = poll_fn(|context| self.poll(context)).await;
+        self.first.get_or_insert(signal);
+        signal
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Signal> {
+        for (signal, stream) in &mut self.streams {
+            while stream.poll_recv(context).is_ready() {
+                if self.first.is_none() || *signal != Signal::Hangup {
                     return Poll::Ready(*signal);
                 }
             }
-            Poll::Pending
-        })
-        .await
+        }
+        Poll::Pending
+    }
+}
+
+/// What Linux says about this process; empty elsewhere.
+fn process_status(disk: &dyn Disk) -> String {
+    let mut bytes = Vec::new();
+    if let Ok(file) = disk.open(Path::new("/proc/self/status")) {
+        let mut part = [0; 4096];
+        while bytes.len() < STATUS_BYTES_MAX {
+            match file.read_at(&mut part, bytes.len() as u64) {
+                Ok(n) if n > 0 => bytes.extend_from_slice(&part[..n]),
+                _ => break,
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Reads the mask of ignored signals, a hexadecimal number with bit 0 for signal 1.
+fn is_ignored(signal: Signal, process_status: &str) -> bool {
+    let mask = process_status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.number() - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_of_ignored_signals() {
+        let ignored = |mask: &str| {
+            is_ignored(
+                Signal::Hangup,
+                &format!("SigBlk:\t{:016x}\nSigIgn:\t{mask}\nSigCgt:\t0\n", u64::MAX),
+            )
+        };
+        assert!(ignored("0000000000000001"));
+        assert!(ignored("0000000000001001"));
+        assert!(!ignored("0000000000001000"));
+        assert!(!ignored("nonsense"));
+        assert!(!is_ignored(Signal::Hangup, ""));
     }
 }

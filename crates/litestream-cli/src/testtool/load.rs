@@ -138,8 +138,8 @@ fn prepare(path: &Path) -> Result {
 impl Load {
     /// Reports now and then until the end.
     async fn attend(&self, length: Duration) -> Result {
-        let mut signals =
-            Signals::new().map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
+        let mut signals = Signals::new(self.env.disk.as_ref())
+            .map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
         let end = self.start + length;
         loop {
             let left = end.since(self.env.clock.monotonic());

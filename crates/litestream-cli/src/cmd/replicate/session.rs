@@ -2,6 +2,7 @@
 //!
 //! Promise: once replication has started, every way out ends with [`shutdown`].
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use litestream::restore::{self, IntegrityCheck, RestoreError, Target};
@@ -10,7 +11,7 @@ use litestream_replica::Level;
 use tokio::process::Child;
 use tracing::info;
 
-use super::shutdown::{self, Ending};
+use super::shutdown::{self, Ending, log_signal};
 use super::{Job, Mode, SNAPSHOT_RETENTION};
 use crate::args::duration;
 use crate::exec;
@@ -22,7 +23,8 @@ const FIRST_SYNC_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs a job to its end.
 pub async fn run(job: &Job) -> Result {
-    let signals = Signals::new().map_err(|e| Failure::new(format!("cannot handle signals: {e}")));
+    let signals = Signals::new(job.env.disk.as_ref())
+        .map_err(|e| Failure::new(format!("cannot handle signals: {e}")));
     let mut signals = signals?;
     if job.restore_if_missing {
         tokio::select! {
@@ -30,7 +32,11 @@ pub async fn run(job: &Job) -> Result {
             signal = signals.next() => {
                 log_signal(signal);
                 info!("litestream shut down");
-                return Ok(());
+                return Err(Failure::new(format!(
+                    "{}: restore before replication interrupted by signal",
+                    job.database.display()
+                ))
+                .code(signal.exit_code()));
             }
         }
     }
@@ -61,23 +67,25 @@ pub async fn run(job: &Job) -> Result {
             let closed = shutdown::run(job, &replicator, &mut signals, ending).await;
             match (child, closed) {
                 (Ok(()), closed) => closed,
-                (Err(Stopped::Now(failure)), _) | (Err(Stopped::Because(failure)), Ok(())) => {
+                // A signal to the whole process group, of which the child's end was seen first.
+                (Err(Stopped::Killed(number, _)), closed)
+                    if signals.first().map(Signal::number) == Some(number) =>
+                {
+                    closed
+                }
+                (Err(Stopped::Now(failure)), _)
+                | (Err(Stopped::Because(failure) | Stopped::Killed(_, failure)), Ok(())) => {
                     Err(failure)
                 }
-                (Err(Stopped::Because(failure)), Err(closed)) => Err(Failure {
-                    message: format!("{}; {}", failure.message, closed.message),
-                    ..failure
-                }),
+                (Err(Stopped::Because(failure) | Stopped::Killed(_, failure)), Err(closed)) => {
+                    Err(Failure {
+                        message: format!("{}; {}", failure.message, closed.message),
+                        ..failure
+                    })
+                }
             }
         }
     }
-}
-
-fn log_signal(signal: Signal) {
-    info!(
-        signal = signal.name(),
-        "signal received, litestream shutting down"
-    );
 }
 
 /// Restores the database if there is none but a backup.
@@ -180,6 +188,8 @@ async fn sync_once(job: &Job, replicator: &Replicator, snapshot: bool, retention
 enum Stopped {
     /// The child could not be started or ended badly.
     Because(Failure),
+    /// The signal of this number ended the child, and none had come to us.
+    Killed(i32, Failure),
     /// A second signal: nothing more is waited for.
     Now(Failure),
 }
@@ -204,20 +214,25 @@ async fn child(
             () = job.env.clock.sleep_async(FIRST_SYNC_WAIT) => {}
             signal = signals.next() => {
                 log_signal(signal);
-                return Ok(());
+                let text = "signal received before the exec command was started";
+                return Err(Stopped::Because(Failure::new(text).code(signal.exit_code())));
             }
         }
     }
     let mut child = exec::start(words, environment).map_err(Stopped::Because)?;
     let signal = tokio::select! {
+        // A signal to the whole process group may end the child, too: that it came must not be missed.
+        biased;
+        signal = signals.next() => signal,
         status = child.wait() => {
             info!("subprocess exited, litestream shutting down");
-            return match exec::failure(status.map_err(|e| wait_failed(&e))?) {
-                Some(failure) => Err(Stopped::Because(failure)),
-                None => Ok(()),
+            let status = status.map_err(|e| wait_failed(&e))?;
+            return match (exec::failure(status), status.signal()) {
+                (Some(failure), Some(number)) => Err(Stopped::Killed(number, failure)),
+                (Some(failure), None) => Err(Stopped::Because(failure)),
+                (None, _) => Ok(()),
             };
         }
-        signal = signals.next() => signal,
     };
     log_signal(signal);
     stop_child(&mut child, signal, signals).await
@@ -241,14 +256,17 @@ async fn stop_child(
     send(signal);
     info!("waiting for exec process to close");
     tokio::select! {
-        status = child.wait() => match exec::failure(status.map_err(|e| wait_failed(&e))?) {
-            // It ended by the signal that we sent, as it should.
-            Some(failure) if !failure.message.starts_with("signal: ") => Err(Stopped::Because(Failure {
-                message: format!("cannot wait for exec process: {}", failure.message),
-                ..failure
-            })),
-            _ => Ok(()),
-        },
+        status = child.wait() => {
+            let status = status.map_err(|e| wait_failed(&e))?;
+            match exec::failure(status) {
+                // It ended by the signal that we sent, as it should.
+                Some(failure) if status.signal() != Some(signal.number()) => Err(Stopped::Because(Failure {
+                    message: format!("cannot wait for exec process: {}", failure.message),
+                    ..failure
+                })),
+                _ => Ok(()),
+            }
+        }
         second = signals.next() => {
             send(second);
             let pid = pid.unwrap_or_default();

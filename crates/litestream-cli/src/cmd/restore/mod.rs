@@ -54,7 +54,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let replica = url::open(&job.url, env, None).map_err(Failure::new)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::new().map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
+        let mut signals = Signals::new(env.disk.as_ref()).map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
         tokio::select! {
             result = job.perform(&replica) => result,
             signal = signals.next() => {
