@@ -7,7 +7,7 @@ use ltx::PageSize;
 /// WAL content at which attempts begin whatever its number of pages.
 const TRIGGER_BYTES: u64 = 16 << 20;
 /// WAL content above which writers that commit without a pause may be held up for a moment to empty it.
-const BARRIER_FAST_BYTES: u64 = 8 << 20;
+const BARRIER_FAST_BYTES: u64 = 20 << 20;
 /// The same for writers that leave pauses: a lucky moment is worth waiting for.
 const BARRIER_BYTES: u64 = 48 << 20;
 /// Commits so dense that an attempt without a barrier can't succeed, in frames per second.
@@ -64,7 +64,7 @@ impl Inputs {
     /// Frames at which writers may be held up.
     fn barrier(&self) -> u32 {
         let (factor, bytes) = if self.is_fast() {
-            (2, BARRIER_FAST_BYTES)
+            (5, BARRIER_FAST_BYTES)
         } else {
             (12, BARRIER_BYTES)
         };
@@ -186,8 +186,8 @@ mod tests {
     fn writers_are_held_up_only_for_a_large_wal() {
         assert_eq!(inputs(11_999, 10.0).plan(), Plan::Quiet);
         assert_eq!(inputs(12_000, 10.0).plan(), Plan::Barrier);
-        assert_eq!(inputs(1999, 1e5).plan(), Plan::No);
-        assert_eq!(inputs(2000, 1e5).plan(), Plan::Barrier);
+        assert_eq!(inputs(4999, 1e5).plan(), Plan::No);
+        assert_eq!(inputs(5000, 1e5).plan(), Plan::Barrier);
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
         };
         assert_eq!(big(255, 10.0).plan(), Plan::No);
         assert_eq!(big(256, 10.0).plan(), Plan::Quiet);
-        assert_eq!(big(256, 1e5).plan(), Plan::Barrier);
+        assert_eq!(big(320, 1e5).plan(), Plan::Barrier);
         assert_eq!(big(768, 10.0).plan(), Plan::Barrier);
     }
 

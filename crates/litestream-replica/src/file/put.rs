@@ -18,7 +18,7 @@ const MODE_MASK: u32 = 0o777;
 
 /// Smaller files are copied: what happens to one copy then leaves the other alone. Larger ones become a second name of the
 /// local file, which nobody changes and which is removed once the next one is in the replica.
-const LINK_BYTES_MIN: u64 = 1 << 20;
+const LINK_BYTES_MIN: u64 = 64 << 10;
 
 impl Inner {
     /// Writes the file and returns its size. Nothing but whole files is left behind, whatever happens.
