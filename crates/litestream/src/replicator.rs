@@ -114,7 +114,8 @@ impl Replicator {
         })
     }
 
-    /// Captures everything committed by now and waits until it is in the replica.
+    /// Captures everything committed by now and waits until it is in the replica: one attempt, which may be repeated after an
+    /// error. Dropping the future stops the waiting, not the upload.
     pub async fn sync(&self) -> Result<Txid> {
         let txid = self.request(Command::Capture).await?;
         // A snapshot that was needed beside it belongs to it.
@@ -163,11 +164,6 @@ impl Replicator {
     /// How it stands.
     pub fn status(&self) -> Status {
         self.shared.status()
-    }
-
-    /// One last WAL read and upload: one attempt. May be called again after an error; dropping the future ends the attempt.
-    pub async fn final_sync(&self) -> Result<Txid> {
-        self.sync().await
     }
 
     /// Ends everything and gives all locks back. What was not synced before stays in the WAL and in the staged files.

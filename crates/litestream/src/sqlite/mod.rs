@@ -1,4 +1,5 @@
-//! The only room that calls SQLite, and the only one with `unsafe`.
+//! The only room that calls SQLite on a live database (restore lets it look at files at rest, through `rusqlite`), and the only
+//! one with `unsafe`.
 //!
 //! Owns every connection and every lock on a database. Promise: no descriptor of the database or of its `-shm` is
 //! ever opened or closed by hand (closing one would drop all POSIX locks of the process on that file, an embedding

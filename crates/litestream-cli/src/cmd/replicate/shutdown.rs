@@ -137,7 +137,7 @@ async fn final_sync(
         attempts += 1;
         let elapsed = clock.monotonic().since(start);
         let result = tokio::select! {
-            result = replicator.final_sync() => result.map(drop),
+            result = replicator.sync() => result.map(drop),
             () = clock.sleep_async(SYNC_TIMEOUT.saturating_sub(elapsed)) => {
                 let cause = replicator.status().upload_error.unwrap_or_else(|| "no answer".into());
                 return Err(timed_out(&db, attempts, SYNC_TIMEOUT, &cause));
