@@ -1,1 +1,3 @@
 //! A deterministic world in which the real engine and the real SQLite live: every fault, an exact oracle.
+
+pub mod sched;
