@@ -69,6 +69,12 @@ impl<'a> Painter<'a> {
         Ok(())
     }
 
+    /// Puts a page in its place.
+    pub(super) fn put(&mut self, page: PageNo, content: &[u8]) -> std::io::Result<()> {
+        self.slot(page)?.copy_from_slice(content);
+        self.keep(page)
+    }
+
     /// Writes what is in the buffer.
     pub(super) fn flush(&mut self) -> std::io::Result<()> {
         let filled = std::mem::take(&mut self.filled);

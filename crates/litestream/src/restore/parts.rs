@@ -20,7 +20,14 @@ pub(super) struct Limits {
     pub(super) piece: usize,
     /// Upper bound of a part's pages in bytes, before compression.
     pub(super) pages: usize,
+    /// Threads that share the pieces.
+    pub(super) threads: usize,
 }
+
+/// Small files in one piece: taking a turn costs more than reading one that lies in a local folder.
+const BATCH_FILES: usize = 64;
+/// Their bytes.
+const BATCH_BYTES: u64 = 256 << 10;
 
 /// What the index says of one frame, and whether its page is to be written.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +59,11 @@ impl Entry {
 
 /// A piece of work for one thread.
 pub(super) enum Piece {
-    /// A whole file, to be claimed with this ticket.
+    /// Whole files, newest first, to be claimed with this ticket; the first one's position is `at`.
     Small {
         ticket: u64,
         at: usize,
-        file: FileInfo,
+        files: Vec<FileInfo>,
     },
     /// Consecutive frames of a large file.
     Part(Part),
@@ -116,18 +123,28 @@ impl Parts {
                         return Ok(None);
                     };
                     if file.size <= self.limits.piece as u64 {
-                        let piece = Piece::Small {
-                            ticket: self.ticket,
-                            at: self.at,
-                            file,
-                        };
-                        self.ticket += 1;
-                        self.at += 1;
-                        return Ok(Some(piece));
+                        return Ok(Some(self.batch(file)));
                     }
                     self.large = Some(Large::open(file, self.page_size, fetch, tally)?);
                 }
             }
         }
+    }
+
+    /// The small files from here on that one thread should take: few while there are few, so that all threads read.
+    fn batch(&mut self, first: FileInfo) -> Piece {
+        let rest = &self.files[self.at + 1..];
+        let files_max = (rest.len() / (4 * self.limits.threads)).min(BATCH_FILES);
+        let piece_max = (self.limits.piece as u64).min(BATCH_BYTES);
+        let (at, mut size) = (self.at, first.size);
+        let mut files = vec![first];
+        files.extend(rest.iter().take(files_max).take_while(|file| {
+            size += file.size;
+            size <= piece_max
+        }));
+        let ticket = self.ticket;
+        self.ticket += 1;
+        self.at += files.len();
+        Piece::Small { ticket, at, files }
     }
 }

@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 
 use super::error::RestoreError;
 
+/// Bytes read between two tellings of progress: each wakes a task.
+const TELL_BYTES: u64 = 1 << 20;
+
 /// What a file says of the database before and after it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends {
@@ -43,8 +46,10 @@ impl Tally {
     }
 
     pub(super) fn read(&self, bytes: usize) {
-        self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.changed.notify_one();
+        let before = self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+        if before / TELL_BYTES != (before + bytes as u64) / TELL_BYTES {
+            self.changed.notify_one();
+        }
     }
 
     pub(super) fn wrote(&self, bytes: u64) {

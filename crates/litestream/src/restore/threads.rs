@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 use super::claims::{Claims, Turns};
 use super::error::RestoreError;
 use super::fetch::{self, Fetch, Local, Remote};
+use super::flush::Flush;
+use super::held::Held;
 use super::parts::{Limits, Parts};
 use super::plan::Plan;
 use super::request::{Event, Progress, Request};
@@ -73,9 +75,11 @@ pub(super) async fn fill(
             Limits {
                 piece,
                 pages: PAGES_BYTES,
+                threads,
             },
         )),
         tally: Tally::new(plan.files.len()),
+        held: Held::default(),
         out: temp.file(),
         out_path: temp.path().to_owned(),
         page_size: header.page_size,
@@ -85,10 +89,11 @@ pub(super) async fn fill(
     });
     let _stop = StopOnDrop(Arc::clone(&job));
     let tasks = start(&job, threads, env)?;
-    attend(&job, requests, replica, env, progress).await;
+    let mut flush = attend(&job, requests, replica, env, progress).await;
     for task in tasks {
         task.join().map_err(RestoreError::Thread)?;
     }
+    flush.wait()?;
     if let Some(error) = job.error.lock().take() {
         return Err(error);
     }
@@ -124,15 +129,16 @@ fn start(job: &Arc<Job>, threads: usize, env: &Env) -> Result<Vec<Box<dyn Task>>
     Ok(tasks)
 }
 
-/// Reads what the threads ask for, and tells of progress, until all threads have ended.
+/// Reads what the threads ask for, and tells of progress, until all threads have ended. Returns the last flush.
 async fn attend(
-    job: &Job,
+    job: &Arc<Job>,
     mut requests: Option<mpsc::Receiver<fetch::Request>>,
     replica: &SharedReplica,
     env: &Env,
     progress: Progress<'_>,
-) {
+) -> Flush {
     let mut reads = JoinSet::new();
+    let mut flush = Flush::default();
     let mut told = (0, 0);
     loop {
         tokio::select! {
@@ -150,9 +156,12 @@ async fn attend(
                 bytes_read: now.0,
                 bytes_written: now.1,
             });
+            if let Err(error) = flush.advance(now.1, job, env) {
+                job.fail(error);
+            }
         }
         if job.running.load(Ordering::Acquire) == 0 {
-            return;
+            return flush;
         }
     }
 }

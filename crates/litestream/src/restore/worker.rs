@@ -1,19 +1,22 @@
 //! A thread of a restore: takes a piece, reads it, checks it, writes what is wanted of it, until there are none.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use litestream_replica::FileInfo;
 use litestream_replica::env::File;
 use ltx::{
-    Crc64, HEADER_SIZE, IndexReader, PAGE_HEADER_SIZE, PageSize, decompress_frame, frame_prefix,
+    Crc64, HEADER_SIZE, Header, IndexReader, PAGE_HEADER_SIZE, PageSize, decompress_frame,
+    frame_prefix,
 };
 use parking_lot::Mutex;
 
-use super::claims::Turns;
+use super::claims::{Claims, Turns};
 use super::error::RestoreError;
 use super::fetch::Fetch;
 use super::fold::Sum;
+use super::held::Held;
 use super::large::Part;
 use super::layout;
 use super::paint::Painter;
@@ -26,6 +29,8 @@ pub(super) struct Job {
     pub(super) turns: Turns,
     pub(super) parts: Mutex<Parts>,
     pub(super) tally: Tally,
+    /// Pages of small files, not written yet.
+    pub(super) held: Held,
     pub(super) out: Arc<dyn File>,
     pub(super) out_path: std::path::PathBuf,
     pub(super) page_size: PageSize,
@@ -43,7 +48,7 @@ impl Job {
         self.turns.stop();
     }
 
-    fn fail(&self, error: RestoreError) {
+    pub(super) fn fail(&self, error: RestoreError) {
         // Those that follow are consequences of the first.
         self.error.lock().get_or_insert(error);
         self.stop();
@@ -74,8 +79,10 @@ impl Drop for Ended {
 struct Worker<'a> {
     job: &'a Job,
     painter: Painter<'a>,
-    /// Encoded bytes of the piece at hand.
+    /// Encoded bytes of the part at hand.
     bytes: Vec<u8>,
+    /// Or the small files at hand.
+    batch: Vec<Small>,
     /// Pages that are only hashed.
     spare: Vec<u8>,
 }
@@ -87,6 +94,7 @@ impl<'a> Worker<'a> {
             job,
             painter,
             bytes: Vec::new(),
+            batch: Vec::new(),
             spare: vec![0; job.page_size.bytes()],
         }
     }
@@ -102,8 +110,8 @@ impl<'a> Worker<'a> {
                     .lock()
                     .next(&*self.job.fetch, &self.job.turns, &self.job.tally)?;
             match next {
-                None => return Ok(()),
-                Some(Piece::Small { ticket, at, file }) => self.small(ticket, at, file)?,
+                None => return self.write_held(),
+                Some(Piece::Small { ticket, at, files }) => self.small(ticket, at, &files)?,
                 Some(Piece::Part(part)) => self.part(&part)?,
             }
         }
@@ -116,38 +124,47 @@ impl<'a> Worker<'a> {
             .source
             .read(part.bytes.start, len as usize, &mut bytes)?;
         let mut sum = Hashed::default();
-        self.frames(part.file.info, &bytes, &part.entries, &mut sum)?;
+        self.frames(part.file.info, &bytes, &part.entries, &mut sum, Kind::Part)?;
         self.bytes = bytes;
         self.job.tally.read(len as usize);
         part.file
             .judge(part.file.fold.part(part.number, sum.sum()), &self.job.tally)
     }
 
-    fn small(&mut self, ticket: u64, at: usize, info: FileInfo) -> Result<(), RestoreError> {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        self.job.fetch.open(info)?.read_all(&mut bytes)?;
-        let header = layout::decode_header(info, &bytes, self.job.page_size)?;
-        let trailer = layout::decode_trailer(info, &header, &bytes)?;
-        let index = layout::locate_index(info, &bytes)?;
-        let (start, end) = (index.start as usize, index.end as usize);
-        let mut reader = IndexReader::with_header(&header);
-        let mut entries = Vec::new();
+    /// Reads whole files, claims their pages in one turn, and writes what is wanted.
+    fn small(&mut self, ticket: u64, at: usize, infos: &[FileInfo]) -> Result<(), RestoreError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.resize_with(infos.len().max(batch.len()), Small::default);
+        let mut total = 0;
+        for (small, &info) in batch.iter_mut().zip(infos) {
+            small.read(info, self.job)?;
+            total += small.bytes.len();
+        }
         self.job
             .turns
             .take(ticket, |claims| {
-                reader.push(&bytes[start..end], |entry| {
-                    entries.push(Entry::new(entry, claims.claim(entry.page)));
-                })
+                let mut files = batch.iter_mut().zip(infos);
+                files.try_for_each(|(small, &info)| small.claim(info, claims))
             })
-            .ok_or(RestoreError::Cancelled)?
-            .and_then(|()| reader.finish())
-            .map_err(RestoreError::damaged(info))?;
-        layout::check_index_start(info, &reader, &index)?;
-        let frames_end = start - PAGE_HEADER_SIZE;
-        layout::check_page_block_end(info, &bytes[frames_end..start])?;
+            .ok_or(RestoreError::Cancelled)??;
+        for (number, (small, &info)) in batch.iter().zip(infos).enumerate() {
+            self.paint(at + number, small, info)?;
+        }
+        self.job.tally.read(total);
+        self.batch = batch;
+        Ok(())
+    }
+
+    fn paint(&mut self, at: usize, small: &Small, info: FileInfo) -> Result<(), RestoreError> {
+        let bytes = &small.bytes;
+        let header = layout::decode_header(info, bytes, self.job.page_size)?;
+        let trailer = layout::decode_trailer(info, &header, bytes)?;
+        let frames_end = small.index.start - PAGE_HEADER_SIZE;
+        layout::check_page_block_end(info, &bytes[frames_end..small.index.start])?;
         let mut sum = Hashed::default();
         sum.update(&bytes[..HEADER_SIZE]);
-        self.frames(info, &bytes[HEADER_SIZE..frames_end], &entries, &mut sum)?;
+        let frames = &bytes[HEADER_SIZE..frames_end];
+        self.frames(info, frames, &small.entries, &mut sum, Kind::Small)?;
         // All but the file checksum itself.
         sum.update(&bytes[frames_end..bytes.len() - 8]);
         let computed = ltx::Checksum::from_crc(sum.sum().crc).get();
@@ -166,18 +183,28 @@ impl<'a> Worker<'a> {
             },
         );
         self.job.tally.verified();
-        self.job.tally.read(bytes.len());
-        self.bytes = bytes;
         Ok(())
     }
 
-    /// Inflates and hashes consecutive frames, and writes the pages that are wanted.
+    /// Writes what no large file surrounded.
+    fn write_held(&mut self) -> Result<(), RestoreError> {
+        let write = RestoreError::output("write", &self.job.out_path);
+        let pages = self.job.held.take_all();
+        pages
+            .iter()
+            .try_for_each(|(page, content)| self.painter.put(*page, content))
+            .and_then(|()| self.painter.flush())
+            .map_err(write)
+    }
+
+    /// Inflates and hashes consecutive frames, and writes the pages that are wanted: those of small files later.
     fn frames(
         &mut self,
         info: FileInfo,
         mut bytes: &[u8],
         entries: &[Entry],
         sum: &mut Hashed,
+        kind: Kind,
     ) -> Result<(), RestoreError> {
         let write = |source| RestoreError::Output {
             action: "write",
@@ -195,7 +222,8 @@ impl<'a> Worker<'a> {
                 );
                 return Err(RestoreError::mismatch(info, what));
             }
-            let out = if entry.wanted() {
+            let at_once = entry.wanted() && kind == Kind::Part;
+            let out = if at_once {
                 self.painter.slot(page).map_err(write)?
             } else {
                 &mut self.spare
@@ -204,12 +232,58 @@ impl<'a> Worker<'a> {
                 .map_err(RestoreError::damaged(info))?;
             sum.update(&frame[..prefix]);
             sum.update(out);
-            if entry.wanted() {
+            if at_once {
                 self.painter.keep(page).map_err(write)?;
+            } else if kind == Kind::Part {
+                if let Some(newer) = self.job.held.take(page) {
+                    self.painter.put(page, &newer).map_err(write)?;
+                }
+            } else if entry.wanted() && !self.job.held.put(page, &self.spare) {
+                self.painter.put(page, &self.spare).map_err(write)?;
             }
         }
         self.painter.flush().map_err(write)
     }
+}
+
+/// A file that is read whole.
+#[derive(Default)]
+struct Small {
+    bytes: Vec<u8>,
+    /// Where its page index lies.
+    index: Range<usize>,
+    entries: Vec<Entry>,
+}
+
+impl Small {
+    fn read(&mut self, info: FileInfo, job: &Job) -> Result<(), RestoreError> {
+        job.fetch.open(info)?.read_all(&mut self.bytes)?;
+        let index = layout::locate_index(info, &self.bytes)?;
+        self.index = index.start as usize..index.end as usize;
+        Ok(())
+    }
+
+    fn claim(&mut self, info: FileInfo, claims: &mut Claims) -> Result<(), RestoreError> {
+        let header = Header::decode(&self.bytes).map_err(RestoreError::damaged(info))?;
+        let mut reader = IndexReader::with_header(&header);
+        self.entries.clear();
+        let entries = &mut self.entries;
+        reader
+            .push(&self.bytes[self.index.clone()], |entry| {
+                entries.push(Entry::new(entry, claims.claim(entry.page)));
+            })
+            .and_then(|()| reader.finish())
+            .map_err(RestoreError::damaged(info))?;
+        let index = self.index.start as u64..self.index.end as u64;
+        layout::check_index_start(info, &reader, &index)
+    }
+}
+
+/// Where frames come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Small,
+    Part,
 }
 
 /// A running sum and how much it covers.
