@@ -48,10 +48,10 @@ impl Flush {
             .spawn(
                 "restore-flush",
                 Box::new(move || {
-                    let _held = held;
                     if let Err(e) = job.out.sync() {
                         job.fail(RestoreError::output("sync", &job.out_path)(e));
                     }
+                    drop(held);
                 }),
             )
             .map_err(RestoreError::Thread)?;
