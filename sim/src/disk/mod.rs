@@ -1,0 +1,387 @@
+//! The simulated disk: files and directories with two faces, what processes see (*live*) and what a power cut leaves
+//! (*durable*), and an ordered list of the changes between them.
+//!
+//! Promise: operations are raw and deterministic: no yields, no faults but a full disk. The doors (the engine's env,
+//! SQLite's VFS) yield, ask [`SimDisk::admit`] and then call. Locks inside are never held across a yield.
+//! Modes, owners and times are durable at once; there are no symbolic links.
+
+mod content;
+mod faults;
+mod file;
+mod power;
+mod tree;
+
+use std::ffi::OsString;
+use std::hash::Hasher;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::sched;
+pub use faults::{Class, Fault, Faults, Op, Rule, Verdict};
+pub use file::FileHandle;
+use file::Inode;
+pub use power::CutImage;
+use tree::{Entry, Tree};
+
+/// Error numbers of Linux.
+pub mod errno {
+    use std::io;
+
+    /// No such file or directory.
+    pub const ENOENT: i32 = 2;
+    /// Interrupted; to be repeated.
+    pub const EINTR: i32 = 4;
+    /// The device failed.
+    pub const EIO: i32 = 5;
+    /// Permission denied.
+    pub const EACCES: i32 = 13;
+    /// It exists already.
+    pub const EEXIST: i32 = 17;
+    /// Not a directory.
+    pub const ENOTDIR: i32 = 20;
+    /// A directory.
+    pub const EISDIR: i32 = 21;
+    /// Nonsense.
+    pub const EINVAL: i32 = 22;
+    /// The disk is full.
+    pub const ENOSPC: i32 = 28;
+    /// The directory is not empty.
+    pub const ENOTEMPTY: i32 = 39;
+
+    /// As the operating system would report it.
+    pub fn error(errno: i32) -> io::Error {
+        io::Error::from_raw_os_error(errno)
+    }
+}
+
+/// What a path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+}
+
+/// What is known about a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metadata {
+    /// The inode: the identity of the file, never used again.
+    pub id: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Length in bytes; 0 for directories.
+    pub len: u64,
+    /// Modification time, milliseconds since 1970.
+    pub modified: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owning user.
+    pub uid: u32,
+    /// Owning group.
+    pub gid: u32,
+    /// Number of names.
+    pub links: u32,
+}
+
+/// One line of [`SimDisk::dump`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DumpEntry {
+    /// Where.
+    pub path: PathBuf,
+    /// What.
+    pub kind: Kind,
+    /// Length in bytes.
+    pub len: u64,
+    /// Hash of the content.
+    pub hash: u64,
+}
+
+type Listener = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// What files and names share.
+struct Shared {
+    calls: AtomicU64,
+    order: AtomicU64,
+    next_inode: AtomicU64,
+    used: AtomicU64,
+    space: AtomicU64,
+    planned: AtomicBool,
+    plan: Mutex<faults::Plan>,
+    heard: AtomicBool,
+    listeners: Mutex<Vec<Listener>>,
+}
+
+impl Shared {
+    fn next_order(&self) -> u64 {
+        self.order.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn next_inode(&self) -> u64 {
+        self.next_inode.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Tells the listeners that the file `id` was changed.
+    fn tell(&self, id: u64) {
+        if self.heard.load(Ordering::Relaxed) {
+            let listeners = self.listeners.lock().clone();
+            for listener in listeners {
+                listener(id);
+            }
+        }
+    }
+}
+
+/// The time for new modification times.
+fn wall() -> i64 {
+    sched::wall_millis()
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    tree: Mutex<Tree>,
+}
+
+/// A disk; clones are the same disk.
+#[derive(Clone)]
+pub struct SimDisk(Arc<Inner>);
+
+impl Default for SimDisk {
+    fn default() -> SimDisk {
+        SimDisk::new()
+    }
+}
+
+impl SimDisk {
+    /// An empty disk: only the root directory.
+    pub fn new() -> SimDisk {
+        let shared = Shared {
+            calls: AtomicU64::new(0),
+            order: AtomicU64::new(0),
+            next_inode: AtomicU64::new(tree::ROOT + 1),
+            used: AtomicU64::new(0),
+            space: AtomicU64::new(u64::MAX),
+            planned: AtomicBool::new(false),
+            plan: Mutex::default(),
+            heard: AtomicBool::new(false),
+            listeners: Mutex::default(),
+        };
+        SimDisk(Arc::new(Inner {
+            shared: Arc::new(shared),
+            tree: Mutex::new(Tree::new()),
+        }))
+    }
+
+    fn handle(&self, inode: Arc<Inode>) -> FileHandle {
+        FileHandle::new(inode, self.0.shared.clone())
+    }
+
+    /// Opens an existing file.
+    pub fn open(&self, path: &Path) -> io::Result<FileHandle> {
+        let inode = self.0.tree.lock().find_file(path)?;
+        Ok(self.handle(inode))
+    }
+
+    /// Creates a file that must not exist.
+    pub fn create_new(&self, path: &Path, mode: u32) -> io::Result<FileHandle> {
+        let mut tree = self.0.tree.lock();
+        let place = tree.place(path)?;
+        let inode = Inode::new(self.0.shared.next_inode(), mode);
+        let handle = self.handle(inode.clone());
+        tree.add(&self.0.shared, place, Entry::File(inode))?;
+        Ok(handle)
+    }
+
+    /// A file without a name, which ends with its last user.
+    pub fn temporary(&self) -> FileHandle {
+        self.handle(Inode::temporary(self.0.shared.next_inode()))
+    }
+
+    /// Creates a directory.
+    pub fn create_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let mut tree = self.0.tree.lock();
+        let place = tree.place(path)?;
+        let id = self.0.shared.next_inode();
+        tree.add_dir(&self.0.shared, place, id, mode)
+    }
+
+    /// Creates a directory and its missing parents, all durable at once: for setting the stage.
+    pub fn stage_dir(&self, path: &Path) -> io::Result<()> {
+        for dir in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
+            match self.metadata(dir) {
+                Ok(found) if found.kind == Kind::Dir => {}
+                Ok(_) => return Err(errno::error(errno::ENOTDIR)),
+                Err(_) => {
+                    self.create_dir(dir, 0o755)?;
+                    self.sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a name from a file.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.remove_kind(path, Kind::File)
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.remove_kind(path, Kind::Dir)
+    }
+
+    fn remove_kind(&self, path: &Path, kind: Kind) -> io::Result<()> {
+        let id = {
+            let mut tree = self.0.tree.lock();
+            let place = tree.place(path)?;
+            tree.remove(&self.0.shared, place, kind)?.id()
+        };
+        self.0.shared.tell(id);
+        Ok(())
+    }
+
+    /// Renames, replacing a file (or an empty directory by a directory).
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let told = {
+            let mut tree = self.0.tree.lock();
+            let (from, to) = (tree.place(from)?, tree.place(to)?);
+            tree.rename(&self.0.shared, from, to)?
+        };
+        for id in told {
+            self.0.shared.tell(id);
+        }
+        Ok(())
+    }
+
+    /// Gives the file `from` a second name that must not exist.
+    pub fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let id = {
+            let mut tree = self.0.tree.lock();
+            let inode = tree.find_file(from)?;
+            let place = tree.place(to)?;
+            let id = inode.id;
+            tree.add(&self.0.shared, place, Entry::File(inode))?;
+            id
+        };
+        self.0.shared.tell(id);
+        Ok(())
+    }
+
+    /// The names in a directory, sorted.
+    pub fn list(&self, dir: &Path) -> io::Result<Vec<(OsString, Kind)>> {
+        let tree = self.0.tree.lock();
+        let id = tree.find_dir(dir)?;
+        let entries = tree.dirs.get(&id).map(|dir| &dir.live);
+        let kind = |entry: &Entry| match entry {
+            Entry::File(_) => Kind::File,
+            Entry::Dir(_) => Kind::Dir,
+        };
+        let entries = entries.into_iter().flatten();
+        Ok(entries
+            .map(|(name, entry)| (name.clone(), kind(entry)))
+            .collect())
+    }
+
+    /// What is known about a path.
+    pub fn metadata(&self, path: &Path) -> io::Result<Metadata> {
+        let tree = self.0.tree.lock();
+        match tree.find(path)? {
+            Entry::File(inode) => Ok(inode.metadata()),
+            Entry::Dir(id) => tree.dir_metadata(id),
+        }
+    }
+
+    /// Sets the permission bits.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let mut tree = self.0.tree.lock();
+        match tree.find(path)? {
+            Entry::File(inode) => inode.state.lock().mode = mode,
+            Entry::Dir(id) => tree.set_dir_mode(id, mode)?,
+        }
+        Ok(())
+    }
+
+    /// Sets owner and group.
+    pub fn set_owner(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+        let mut tree = self.0.tree.lock();
+        match tree.find(path)? {
+            Entry::File(inode) => {
+                let mut state = inode.state.lock();
+                (state.uid, state.gid) = (uid, gid);
+            }
+            Entry::Dir(id) => tree.set_dir_owner(id, uid, gid)?,
+        }
+        Ok(())
+    }
+
+    /// Makes the names in a directory durable.
+    pub fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut tree = self.0.tree.lock();
+        let id = tree.find_dir(dir)?;
+        tree.sync_dir(id);
+        Ok(())
+    }
+
+    /// Calls `listener` with the inode of each file that is written, resized, renamed, linked or loses a name.
+    /// It must not yield; unparking is fine.
+    pub fn on_write(&self, listener: impl Fn(u64) + Send + Sync + 'static) {
+        self.0.shared.listeners.lock().push(Arc::new(listener));
+        self.0.shared.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// All bytes of a file.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.open(path)?.to_vec())
+    }
+
+    /// Bytes that files take.
+    pub fn used(&self) -> u64 {
+        self.0.shared.used.load(Ordering::Relaxed)
+    }
+
+    /// All there is, sorted by path.
+    pub fn dump(&self) -> Vec<DumpEntry> {
+        let mut dump = Vec::new();
+        let tree = self.0.tree.lock();
+        tree.walk(tree::ROOT, Path::new("/"), &mut |path, entry| {
+            let (kind, len, hash) = match entry {
+                Entry::File(inode) => {
+                    let live = &inode.state.lock().live;
+                    (Kind::File, live.len(), live.hash())
+                }
+                Entry::Dir(_) => (Kind::Dir, 0, 0),
+            };
+            dump.push(DumpEntry {
+                path,
+                kind,
+                len,
+                hash,
+            });
+        });
+        dump
+    }
+
+    /// A hash over [`SimDisk::dump`].
+    pub fn tree_hash(&self) -> u64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        for entry in self.dump() {
+            hasher.update(entry.path.as_os_str().as_encoded_bytes());
+            hasher.write_u8(u8::from(entry.kind == Kind::Dir));
+            hasher.write_u64(entry.len);
+            hasher.write_u64(entry.hash);
+        }
+        hasher.digest()
+    }
+}
+
+/// The hash that [`SimDisk::dump`] gives for these bytes.
+pub fn content_hash(bytes: &[u8]) -> u64 {
+    content::Content::from_bytes(bytes).hash()
+}
+
+#[cfg(test)]
+mod tests;
