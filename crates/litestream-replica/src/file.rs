@@ -27,8 +27,7 @@ struct Inner {
     env: Env,
     /// The database whose mode and owner new files get, and whose folder's new folders get.
     like: Option<PathBuf>,
-    /// Which level folders are known to exist durably. Held while one is made, so that nobody relies on
-    /// a folder that another call has not yet flushed.
+    /// Which level folders are known to exist durably.
     ready: Mutex<[bool; 10]>,
 }
 
@@ -151,9 +150,9 @@ impl FileReplica {
         work: impl FnOnce(&FileReplica) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let replica = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&replica)).await;
+        let done = self.inner.env.spawn.offloaded(move || work(&replica)).await;
         done.unwrap_or_else(|e| {
-            let kind = if e.is_cancelled() {
+            let kind = if e.kind() == io::ErrorKind::Interrupted {
                 ErrorKind::Interrupted
             } else {
                 ErrorKind::Other

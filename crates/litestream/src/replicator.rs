@@ -7,11 +7,10 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use litestream_replica::chain::{listing, position, retain};
-use litestream_replica::env::{Env, Task, UnixMillis, Wake};
+use litestream_replica::env::{Env, Running, Task, UnixMillis, Wake};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::error::{Error, Result};
@@ -35,12 +34,12 @@ pub struct Replicator {
     waker: Arc<dyn Wake>,
     kick: Arc<Notify>,
     stop: Arc<AtomicBool>,
-    uploader: tokio::task::JoinHandle<()>,
+    uploader: Box<dyn Running>,
     worker: Mutex<Option<Box<dyn Task>>>,
 }
 
 impl Replicator {
-    /// Starts replication: a thread that owns the database, and an upload task on the current tokio runtime. What may
+    /// Starts replication: a thread that owns the database, and an upload task on the current async runtime. What may
     /// pass (no database yet, replica unreachable) is no error; it is tried again and shows in [`Replicator::status`].
     pub fn start(settings: Settings, replica: SharedReplica, env: Env) -> Result<Replicator> {
         refuse_state_as_replica(&settings, &replica, &env)?;
@@ -81,7 +80,7 @@ impl Replicator {
             commands: receiver,
             watcher,
             stop: Arc::clone(&stop),
-            replica_end: replica_end(Handle::current(), Arc::clone(&replica), env.clone()),
+            replica_end: replica_end(Arc::clone(&replica), env.clone()),
             state: State::default(),
         };
         let ends = EndsWith(Arc::clone(&shared));
@@ -96,10 +95,13 @@ impl Replicator {
             )
             .map_err(Error::io("start thread", "database"))?;
         let ends = EndsWith(Arc::clone(&shared));
-        let uploader = tokio::spawn(async move {
-            let _ends = ends;
-            uploader.run().await;
-        });
+        let uploader = env.spawn.task(
+            "uploader",
+            Box::pin(async move {
+                let _ends = ends;
+                uploader.run().await;
+            }),
+        );
         Ok(Replicator {
             env,
             replica,
@@ -177,7 +179,7 @@ impl Replicator {
         }
         let thread = self.worker.lock().take();
         if let Some(thread) = thread {
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            let _ = self.env.spawn.offloaded(move || thread.join()).await;
         }
     }
 
@@ -245,14 +247,11 @@ fn refuse_state_as_replica(settings: &Settings, replica: &SharedReplica, env: &E
     Ok(())
 }
 
-fn replica_end(
-    runtime: Handle,
-    replica: SharedReplica,
-    env: Env,
-) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
+fn replica_end(replica: SharedReplica, env: Env) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
     Box::new(move || {
-        runtime.block_on(async {
+        env.spawn.wait_for(async {
             tokio::select! {
+                biased;
                 end = find_end(&replica) => end.ok(),
                 () = env.clock.sleep_async(REPLICA_WAIT) => None,
             }

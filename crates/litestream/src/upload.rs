@@ -71,8 +71,9 @@ impl Uploader {
                     self.shared.pass_ended(Some(error));
                     let pause = backoff.next(self.env.entropy.next_u64());
                     tokio::select! {
-                        () = self.env.clock.sleep_async(pause) => {}
+                        biased;
                         () = self.kick.notified() => {}
+                        () = self.env.clock.sleep_async(pause) => {}
                     }
                 }
             }
@@ -81,8 +82,9 @@ impl Uploader {
 
     async fn wait_for_work(&self, staged: &mut watch::Receiver<Option<Txid>>) {
         tokio::select! {
-            _ = staged.changed() => {}
+            biased;
             () = self.kick.notified() => {}
+            _ = staged.changed() => {}
         }
     }
 

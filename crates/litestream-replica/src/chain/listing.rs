@@ -1,10 +1,8 @@
 //! Listing all levels of a replica at once.
 
-use std::sync::Arc;
+use futures_util::future::try_join_all;
 
-use tokio::task::JoinSet;
-
-use crate::{Error, ErrorKind, FileInfo, Level, Result, SharedReplica};
+use crate::{FileInfo, Level, Result, SharedReplica};
 
 /// The files of the given levels, listed side by side; by level as given, then min TXID, then max TXID. One level
 /// that can't be listed is an error for all: a part of a replica must never be taken for the whole.
@@ -13,37 +11,24 @@ pub async fn list_all(
     levels: &[Level],
     exact_times: bool,
 ) -> Result<Vec<FileInfo>> {
-    let mut lists = JoinSet::new();
-    for (place, &level) in levels.iter().enumerate() {
-        let replica = Arc::clone(replica);
-        lists.spawn(async move { (place, replica.list(level, None, exact_times).await) });
-    }
-    let mut listed = Vec::with_capacity(levels.len());
-    while let Some(done) = lists.join_next().await {
-        let (place, list) = done.map_err(|e| {
-            let kind = if e.is_cancelled() {
-                ErrorKind::Interrupted
-            } else {
-                ErrorKind::Other
-            };
-            Error::new(kind, "list", replica.location(), e)
-        })?;
-        listed.push((place, list?));
-    }
-    listed.sort_unstable_by_key(|(place, _)| *place);
-    Ok(listed.into_iter().flat_map(|(_, files)| files).collect())
+    let lists = levels
+        .iter()
+        .map(|&level| replica.list(level, None, exact_times));
+    Ok(try_join_all(lists).await?.into_iter().flatten().collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use ltx::{FileName, Txid};
 
     use super::*;
-    use crate::Source;
     use crate::env::UnixMillis;
     use crate::faulty::{Faulty, Op, When};
     use crate::memory::Memory;
+    use crate::{ErrorKind, Source};
 
     async fn filled() -> Faulty {
         let faulty = Faulty::new(Arc::new(Memory::new(crate::env::real::env().disk)));

@@ -9,8 +9,10 @@
 pub mod real;
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,12 +205,53 @@ pub trait Task: Send {
     fn join(self: Box<Self>) -> io::Result<()>;
 }
 
-/// Threads.
+/// A future that runs on its own.
+pub trait Running: Send + Sync {
+    /// Drops the future soon: at the latest when it would wait the next time.
+    fn abort(&self);
+    /// Whether the future has ended or was dropped.
+    fn is_finished(&self) -> bool;
+}
+
+/// Tells of the end of offloaded work.
+pub type Ended = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
+/// Threads, and the async runtime where there is one.
 pub trait Spawn: Send + Sync {
     /// Runs `work` on a thread of its own.
     fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>>;
     /// How many threads may compute at once; 1 means that parallel work should run inline.
     fn parallelism(&self) -> usize;
+    /// Runs a future on its own; dropping the handle does not end it. Where an async runtime is needed, the caller must be in
+    /// it, or on a thread that [`Spawn::spawn`] started from there.
+    fn task(&self, name: &str, work: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn Running>;
+    /// Blocks the calling thread until a future has ended; the thread as for [`Spawn::task`], and never one that runs futures.
+    fn block_on(&self, work: Pin<Box<dyn Future<Output = ()> + Send + '_>>);
+    /// Runs short blocking work where it does not hold up futures; called where [`Spawn::task`] may be. It begins at once, and
+    /// goes on if the future is dropped. An error if it panicked or the runtime ends.
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> Ended;
+}
+
+impl dyn Spawn {
+    /// [`Spawn::block_on`] for a future with a result.
+    pub fn wait_for<T: Send>(&self, work: impl Future<Output = T> + Send) -> T {
+        let mut result = None;
+        self.block_on(Box::pin(async { result = Some(work.await) }));
+        result.expect("block_on returns when the future has ended")
+    }
+
+    /// [`Spawn::offload`] for work with a result.
+    pub async fn offloaded<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        self.offload(Box::new(move || drop(reply.send(work()))))
+            .await?;
+        Ok(answer
+            .try_recv()
+            .expect("work that did not panic has answered"))
+    }
 }
 
 /// Notices that a file changes, without reading it.

@@ -12,19 +12,22 @@ mod inotify;
 mod polling;
 
 use std::fs::{self, OpenOptions};
+use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FallocateFlags, OFlags};
 use rustix::io::Errno;
+use tokio::runtime::Handle;
 
 use super::{
-    Clock, DirEntry, Disk, Entropy, Env, File, Kind, Metadata, Monotonic, Spawn, Task, UnixMillis,
-    Watch, Watcher,
+    Clock, DirEntry, Disk, Ended, Entropy, Env, File, Kind, Metadata, Monotonic, Running, Spawn,
+    Task, UnixMillis, Watch, Watcher,
 };
 
 /// The real machine.
@@ -301,7 +304,7 @@ fn os_random(buf: &mut [u8]) -> io::Result<()> {
     io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, buf)
 }
 
-/// Threads of the operating system.
+/// Threads of the operating system, and the tokio runtime that the caller runs in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealSpawn;
 
@@ -320,16 +323,59 @@ impl Task for RealTask {
     }
 }
 
+struct RealRunning(tokio::task::AbortHandle);
+
+impl Running for RealRunning {
+    fn abort(&self) {
+        self.0.abort();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+}
+
 impl Spawn for RealSpawn {
     fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>> {
+        // A thread belongs to the runtime that it was started from, so that it can wait for futures.
+        let runtime = Handle::try_current().ok();
         let handle = std::thread::Builder::new()
             .name(name.replace('\0', ""))
-            .spawn(work)?;
+            .spawn(move || {
+                let _context = runtime.as_ref().map(Handle::enter);
+                work();
+            })?;
         Ok(Box::new(RealTask(handle)))
     }
 
     fn parallelism(&self) -> usize {
         std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+    }
+
+    fn task(
+        &self,
+        _name: &str,
+        work: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ) -> Box<dyn Running> {
+        Box::new(RealRunning(tokio::spawn(work).abort_handle()))
+    }
+
+    fn block_on(&self, work: Pin<Box<dyn Future<Output = ()> + Send + '_>>) {
+        Handle::current().block_on(work);
+    }
+
+    fn offload(&self, work: Box<dyn FnOnce() + Send>) -> Ended {
+        let work = tokio::task::spawn_blocking(work);
+        Box::pin(async {
+            work.await.map_err(|e| {
+                let kind = if e.is_cancelled() {
+                    io::ErrorKind::Interrupted
+                } else {
+                    io::ErrorKind::Other
+                };
+                io::Error::new(kind, e)
+            })
+        })
     }
 }
 

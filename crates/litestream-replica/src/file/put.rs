@@ -161,9 +161,8 @@ impl Inner {
 
     /// Makes the folder of a level exist, durably, and clears away what died in it, once per process.
     fn ready_level(&self, level: Level) -> Result<()> {
-        let mut ready = self.ready.lock();
-        let ready = &mut ready[usize::from(level.get())];
-        if *ready {
+        let at = usize::from(level.get());
+        if self.ready.lock()[at] {
             return Ok(());
         }
         let dir = key::level_dir(&self.root, level);
@@ -182,7 +181,7 @@ impl Inner {
             });
         make_dir(&*self.env.disk, &dir, like.as_ref())?;
         self.remove_leftovers(&dir)?;
-        *ready = true;
+        self.ready.lock()[at] = true;
         Ok(())
     }
 
@@ -254,11 +253,18 @@ fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates `dir` and its missing parents like the folder `like`, each durable before the next is made in it.
+/// Creates `dir` and its missing parents like the folder `like`, each durable before the next is made in it. One that exists
+/// may have been made just now by another call, or by one that was killed, and not be durable yet.
 fn make_dir(disk: &dyn Disk, dir: &Path, like: Option<&Metadata>) -> Result<()> {
     let failed = |e: &io::Error| Error::io("create folder", dir, e);
     match disk.metadata(dir) {
-        Ok(m) if m.kind == Kind::Dir => return Ok(()),
+        Ok(m) if m.kind == Kind::Dir => {
+            return match sync_parent(disk, dir) {
+                // Not a folder that we could have made.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                done => done.map_err(|e| failed(&e)),
+            };
+        }
         Ok(_) => {
             return Err(failed(&io::Error::new(
                 io::ErrorKind::NotADirectory,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litestream_replica::env::{Disk, Env, File};
+use litestream_replica::env::{Disk, Env, File, Spawn};
 use litestream_replica::retry::read_all_retrying;
 use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{HEADER_SIZE, Header};
@@ -116,6 +116,7 @@ fn check_len(file: FileInfo, offset: u64, got: usize, wanted: usize) -> Result<(
 
 /// Files behind the async side: each read is sent there as a request and waited for.
 pub(super) struct Remote {
+    spawn: Arc<dyn Spawn>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -132,9 +133,10 @@ pub(super) struct Request {
 
 impl Remote {
     /// `waiting` bounds the number of requests that nobody has looked at yet.
-    pub(super) fn new(waiting: usize) -> (Remote, mpsc::Receiver<Request>) {
+    pub(super) fn new(spawn: &Arc<dyn Spawn>, waiting: usize) -> (Remote, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(waiting);
-        (Remote { requests }, receiver)
+        let spawn = Arc::clone(spawn);
+        (Remote { spawn, requests }, receiver)
     }
 }
 
@@ -142,6 +144,7 @@ impl Fetch for Remote {
     fn open(&self, info: FileInfo) -> Result<Box<dyn Ranged>, RestoreError> {
         Ok(Box::new(RemoteFile {
             info,
+            spawn: Arc::clone(&self.spawn),
             requests: self.requests.clone(),
         }))
     }
@@ -149,6 +152,7 @@ impl Fetch for Remote {
 
 struct RemoteFile {
     info: FileInfo,
+    spawn: Arc<dyn Spawn>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -162,13 +166,12 @@ impl RemoteFile {
             buf: std::mem::take(buf),
             reply,
         };
-        // Nobody at the other end: the restore was dropped.
-        self.requests
-            .blocking_send(request)
-            .map_err(|_| RestoreError::Cancelled)?;
-        *buf = answer
-            .blocking_recv()
-            .map_err(|_| RestoreError::Cancelled)??;
+        *buf = self.spawn.wait_for(async {
+            // Nobody at the other end: the restore was dropped.
+            let sent = self.requests.send(request).await;
+            sent.map_err(|_| RestoreError::Cancelled)?;
+            answer.await.map_err(|_| RestoreError::Cancelled)?
+        })?;
         Ok(())
     }
 }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use litestream_replica::SharedReplica;
-use litestream_replica::env::{Env, Task};
+use litestream_replica::env::{Env, Running, Task};
 use ltx::Header;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::claims::{Claims, Turns};
 use super::error::RestoreError;
@@ -62,7 +61,7 @@ pub(super) async fn fill(
             None,
         )
     } else {
-        let (remote, requests) = Remote::new(threads);
+        let (remote, requests) = Remote::new(&env.spawn, threads);
         (Box::new(remote), Some(requests))
     };
     let newest_first = plan.files.iter().rev().copied().collect();
@@ -137,16 +136,15 @@ async fn attend(
     env: &Env,
     progress: Progress<'_>,
 ) -> Flush {
-    let mut reads = JoinSet::new();
+    let mut reads = Reads::default();
     let mut flush = Flush::default();
     let mut told = (0, 0);
     loop {
         tokio::select! {
             biased;
             Some(request) = next_request(&mut requests) => {
-                reads.spawn(request.serve(Arc::clone(replica), env.clone()));
+                reads.start(request, replica, env);
             }
-            Some(_) = reads.join_next() => {}
             () = job.tally.changed.notified() => {}
         }
         let now = job.tally.progress();
@@ -163,6 +161,24 @@ async fn attend(
         if job.running.load(Ordering::Acquire) == 0 {
             return flush;
         }
+    }
+}
+
+/// The reads that run; at most one for each thread. They end when this is dropped.
+#[derive(Default)]
+struct Reads(Vec<Box<dyn Running>>);
+
+impl Reads {
+    fn start(&mut self, request: fetch::Request, replica: &SharedReplica, env: &Env) {
+        self.0.retain(|read| !read.is_finished());
+        let work = request.serve(Arc::clone(replica), env.clone());
+        self.0.push(env.spawn.task("restore-read", Box::pin(work)));
+    }
+}
+
+impl Drop for Reads {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|read| read.abort());
     }
 }
 

@@ -119,6 +119,58 @@ fn threads_report_panics() {
     assert!(RealSpawn.parallelism() >= 1);
 }
 
+#[tokio::test]
+async fn threads_wait_for_futures_of_the_runtime_that_they_were_started_from() {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let thread = RealSpawn
+        .spawn(
+            "waits",
+            Box::new(move || {
+                let spawn: &dyn Spawn = &RealSpawn;
+                let (send, receive) = tokio::sync::oneshot::channel();
+                spawn.task("answers", Box::pin(async move { send.send(5).unwrap() }));
+                let got = spawn.wait_for(async {
+                    RealClock::new().sleep_async(Duration::from_millis(1)).await;
+                    receive.await.unwrap()
+                });
+                reply.send(got).unwrap();
+            }),
+        )
+        .unwrap();
+    assert_eq!(answer.await, Ok(5));
+    thread.join().unwrap();
+}
+
+#[tokio::test]
+async fn tasks_end_by_themselves_or_when_aborted() {
+    struct Ends(Option<tokio::sync::oneshot::Sender<()>>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            let _ = self.0.take().unwrap().send(());
+        }
+    }
+    let (send, dropped) = tokio::sync::oneshot::channel();
+    let ends = Ends(Some(send));
+    let task = RealSpawn.task(
+        "for ever",
+        Box::pin(async move {
+            let _ends = ends;
+            std::future::pending().await
+        }),
+    );
+    assert!(!task.is_finished());
+    task.abort();
+    dropped.await.unwrap();
+}
+
+#[tokio::test]
+async fn offloaded_work_gives_its_result_or_its_panic() {
+    let spawn: &dyn Spawn = &RealSpawn;
+    assert_eq!(spawn.offloaded(|| 7).await.unwrap(), 7);
+    let panicked = spawn.offloaded(|| panic!("on purpose")).await;
+    assert!(panicked.unwrap_err().to_string().contains("panic"));
+}
+
 fn watchers() -> Vec<Box<dyn Watcher>> {
     vec![
         RealWatch.watcher().unwrap(),
