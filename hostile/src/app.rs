@@ -13,14 +13,14 @@ use crate::process::Process;
 use crate::writer::Style;
 
 /// The longest that a commit, with all waits for locks, may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running writer.
 pub struct App {
     process: Process,
     lines: Receiver<String>,
     errors: PathBuf,
-    /// The longest time that one of its steps took, in milliseconds.
+    /// The longest time that it waited for the right to write, in milliseconds.
     pub longest_ms: u64,
 }
 

@@ -110,6 +110,13 @@ fn run(name: &str, args: &[String]) -> Result<u8> {
         let tally = scenario::run(scenario, request.rounds, request.limit, request.seed)?;
         println!("{}", row(scenario.name, &tally, start.elapsed()));
         failed |= !tally.violations.is_empty();
+        if tally.hits * 3 < tally.rounds {
+            println!(
+                "only {} of {} faults happened: nothing was tested",
+                tally.hits, tally.rounds
+            );
+            failed = true;
+        }
     }
     Ok(u8::from(failed))
 }

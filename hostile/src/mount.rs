@@ -112,6 +112,12 @@ impl Memory {
         Ok(Memory { at })
     }
 
+    /// What its files take.
+    pub fn used_kib(&self) -> Result<u64> {
+        let stat = rustix::fs::statvfs(&self.at)?;
+        Ok((stat.f_blocks - stat.f_bfree) * stat.f_frsize / 1024)
+    }
+
     pub fn resize(&self, kib: u64) -> Result<()> {
         let size = format!("remount,size={kib}k");
         run("mount", &["-o", &size, path(&self.at)?])

@@ -21,7 +21,7 @@ use crate::process::{program, until};
 use crate::writer::Style;
 
 /// How long healing may take once faults are over.
-pub const HEALING: Duration = Duration::from_secs(60);
+pub const HEALING: Duration = Duration::from_mins(1);
 
 /// What the replica was seen or said to hold durably.
 #[derive(Clone, Copy, Debug, Default)]

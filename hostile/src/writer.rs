@@ -143,6 +143,7 @@ struct Writer {
     log: Log,
     content: Content,
     next: u64,
+    /// The longest wait for the right to write.
     longest: Duration,
 }
 
@@ -193,12 +194,10 @@ impl Writer {
 
     /// Something that an application does.
     fn step(&mut self, big_kib: Option<usize>) -> Result<()> {
-        let start = Instant::now();
         let done = match big_kib {
             Some(kib) => self.commit(|tx, content, rng| insert(tx, content, rng, kib, 1024)),
             None => self.something(),
         };
-        self.longest = self.longest.max(start.elapsed());
         let Err(error) = done else { return Ok(()) };
         let code = error
             .downcast_ref::<rusqlite::Error>()
@@ -262,7 +261,9 @@ impl Writer {
         work: impl FnOnce(&Transaction, &mut Content, &mut StdRng) -> Result<()>,
     ) -> Result<()> {
         let (parent, node) = (self.content.node, self.next);
+        let start = Instant::now();
         let tx = Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)?;
+        self.longest = self.longest.max(start.elapsed());
         work(&tx, &mut self.content, &mut self.rng)?;
         tx.execute("UPDATE meta SET node = ?1", [node as i64])?;
         self.content.node = node;

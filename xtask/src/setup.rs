@@ -33,13 +33,26 @@ pub fn oracle() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// Debian's packages with programs that tests start, and how to see that they are there.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("strace", "strace -V"),
+    ("sqlite3", "sqlite3 -version"),
+    ("e2fsprogs", "mkfs.ext4 -V"),
+    ("xfsprogs", "mkfs.xfs -V"),
+    ("xfsprogs", "xfs_io -V"),
+    ("util-linux", "unshare -V"),
+    ("util-linux", "prlimit -V"),
+    ("mount", "mount -V"),
+];
+
 /// Programs that tests start.
 pub fn tools() -> Result<()> {
-    let missing: Vec<&str> = [("strace", "strace -V"), ("sqlite3", "sqlite3 -version")]
-        .into_iter()
+    let mut missing: Vec<&str> = PROGRAMS
+        .iter()
         .filter(|(_, probe)| !works(probe))
-        .map(|(package, _)| package)
+        .map(|(package, _)| *package)
         .collect();
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }

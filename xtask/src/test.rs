@@ -15,7 +15,7 @@ pub fn run() -> Result<()> {
         check(&mut command("cargo fmt --all --check"))
     })?;
     step("which crate may use what", floors::run)?;
-    step("tools that tests start: strace, sqlite3", setup::tools)?;
+    step("tools that tests start: strace, mkfs, …", setup::tools)?;
     step("the original program to compare with", || {
         oracle = setup::oracle()?;
         Ok(())

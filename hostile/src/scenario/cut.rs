@@ -28,8 +28,9 @@ enum On {
 
 pub fn episode(episode: &mut Episode) -> Result<()> {
     let kinds = [Kind::Ext4, Kind::Xfs, Kind::Ext4Writeback];
-    let kind = kinds[episode.number as usize % 3];
-    let on = [On::Source, On::Both, On::Replica][episode.number as usize / 3 % 3];
+    let number = episode.number as usize;
+    let kind = kinds[(number + number / 3) % 3];
+    let on = [On::Source, On::Both, On::Replica][number % 3];
     let mut style = Style::random(&mut episode.rng);
     if episode.rng.random_bool(0.1) {
         "OFF".clone_into(&mut style.synchronous);

@@ -54,6 +54,9 @@ pub fn episode(episode: &mut Episode) -> Result<()> {
             app.pause()?;
             daemon.stop()?;
             place.converged(&mut episode.rng)?;
+            if episode.enough() {
+                break;
+            }
             app.go()?;
         }
         Ok(())

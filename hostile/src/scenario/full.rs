@@ -44,6 +44,9 @@ pub fn episode(episode: &mut Episode) -> Result<()> {
         let mut daemon = place.daemon(&[], &[])?;
         for _ in 0..2 {
             round(episode, place, &disk, kib, on, &mut app, &mut daemon)?;
+            if episode.enough() {
+                break;
+            }
         }
         app.pause()?;
         daemon.stop()?;
@@ -62,7 +65,7 @@ fn round(
     daemon: &mut Daemon,
 ) -> Result<()> {
     episode.tally.rounds += 1;
-    disk.resize(kib)?;
+    disk.resize(disk.used_kib()? + kib)?;
     let ballast = match on {
         On::Replica => place.replica.join("ballast"),
         On::State => place.state().join("ballast"),
@@ -72,7 +75,7 @@ fn round(
     let by_others = episode.rng.random_bool(0.5);
     let said = until(
         "the full disk is in the log",
-        Duration::from_secs(60),
+        Duration::from_mins(1),
         || {
             if by_others {
                 fill(&ballast);

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rand::Rng as _;
 use rustix::process::Signal;
 
@@ -32,6 +32,9 @@ pub fn episode(episode: &mut Episode) -> Result<()> {
         }
         for _ in 0..6 {
             round(episode, place, &mut app)?;
+            if episode.enough() {
+                break;
+            }
         }
         Ok(())
     })
@@ -44,9 +47,9 @@ fn round(episode: &mut Episode, place: &mut Place, app: &mut App) -> Result<()> 
         let once = episode.rng.random_bool(0.15);
         let args: &[&str] = if once { &["-once"] } else { &[] };
         episode.tally.rounds += 1;
-        if window(episode, place, app, &before, args)? {
-            episode.tally.hits += 1;
-        }
+        let hit = window(episode, place, app, &before, args);
+        let hit = hit.with_context(|| format!("killed at {point:?}"))?;
+        episode.tally.hits += u64::from(hit);
         // Nobody watches for a while.
         std::thread::sleep(Duration::from_millis(episode.rng.random_range(0..30)));
     }
@@ -81,7 +84,7 @@ fn window(
     if daemon.ended()?.is_none() {
         daemon.signal(Signal::TERM);
     }
-    let status = daemon.wait(Duration::from_secs(60))?;
+    let status = daemon.wait(Duration::from_mins(1))?;
     if was_killed(status) {
         return Ok(true);
     }

@@ -38,10 +38,14 @@ pub fn episode(episode: &mut Episode) -> Result<()> {
             resident(episode, daemon.id())?;
             daemon.stop()?;
             place.converged(&mut episode.rng)?;
+            place.restore(None)?;
             restored_with_little(episode, place)?;
             // The next start copies the whole database.
             std::fs::remove_dir_all(place.state())?;
             episode.tally.hits += 1;
+            if episode.enough() {
+                break;
+            }
             app.go()?;
         }
         Ok(())

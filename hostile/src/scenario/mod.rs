@@ -72,7 +72,7 @@ pub struct Tally {
     pub commits: u64,
     /// Restored databases that were compared with the history.
     pub restores: u64,
-    /// The longest that a step of the application took.
+    /// The longest that the application waited for the right to write.
     pub longest_ms: u64,
     /// The longest until a running daemon was up to date after a fault.
     pub healing: Duration,
@@ -89,6 +89,8 @@ pub struct Episode<'a> {
     /// The points at which to kill, over all episodes.
     pub points: &'a mut Points,
     pub number: u64,
+    /// Faults wanted in all.
+    pub rounds: u64,
 }
 
 impl Episode<'_> {
@@ -110,6 +112,11 @@ impl Episode<'_> {
             }
         }
         done
+    }
+
+    /// Whether there were as many faults as wanted.
+    pub fn enough(&self) -> bool {
+        self.tally.rounds >= self.rounds
     }
 
     pub fn note_app(&mut self, app: &App) {
@@ -135,6 +142,7 @@ pub fn run(scenario: &Scenario, rounds: u64, limit: Duration, seed: u64) -> Resu
             tally: &mut tally,
             points: &mut points,
             number,
+            rounds,
         };
         if let Err(error) = (scenario.episode)(&mut episode) {
             let text = violation(scenario, seed + number, dir, &format!("{error:#}"));
