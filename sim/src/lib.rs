@@ -3,3 +3,4 @@
 pub mod disk;
 pub mod replica;
 pub mod sched;
+pub mod vfs;

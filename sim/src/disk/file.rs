@@ -7,10 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::content::{Content, touched};
+use super::locks::{self, Held};
 use super::{Kind, Metadata, Shared, errno};
+use crate::sched::Process;
 
 /// Unsynced bytes of one file above which its older half counts as written back: a system does not wait for ever.
 const UNSYNCED_BYTES_MAX: usize = 32 << 20;
@@ -57,6 +59,7 @@ pub(super) struct State {
     users: u32,
     /// A temporary file without a name: nothing of it survives anything.
     temporary: bool,
+    pub held: Vec<Held>,
 }
 
 pub(super) struct Inode {
@@ -95,6 +98,14 @@ impl Inode {
             gid: state.gid,
             links: state.links,
         }
+    }
+
+    pub fn overlay(&self, shared: &Shared, bytes: &[u8]) {
+        let mut state = self.state.lock();
+        let before = state.live.len();
+        state.settle(Content::from_bytes(bytes));
+        let grown = state.live.len().wrapping_sub(before);
+        shared.used.fetch_add(grown, Ordering::Relaxed);
     }
 
     /// A name was added (`+1`) or taken (`-1`).
@@ -183,12 +194,14 @@ impl State {
 struct Open {
     inode: Arc<Inode>,
     shared: Arc<Shared>,
+    owner: Process,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         let mut state = self.inode.state.lock();
         state.users -= 1;
+        state.held.retain(|held| held.process != self.owner);
         state.free_if_gone(&self.shared);
     }
 }
@@ -200,7 +213,15 @@ pub struct FileHandle(Arc<Open>);
 impl FileHandle {
     pub(super) fn new(inode: Arc<Inode>, shared: Arc<Shared>) -> FileHandle {
         inode.state.lock().users += 1;
-        FileHandle(Arc::new(Open { inode, shared }))
+        FileHandle(Arc::new(Open {
+            inode,
+            shared,
+            owner: locks::caller(),
+        }))
+    }
+
+    pub(super) fn lock_state(&self) -> (Process, &Shared, MutexGuard<'_, State>) {
+        (self.0.owner, &self.0.shared, self.0.inode.state.lock())
     }
 
     /// Reads up to the end of the file; returns how much.
@@ -292,10 +313,6 @@ impl FileHandle {
 
     /// Replaces the bytes without a trace: no change event, nothing unsynced. For memory that is mapped over a file.
     pub fn overlay(&self, bytes: &[u8]) {
-        let mut state = self.0.inode.state.lock();
-        let before = state.live.len();
-        state.settle(Content::from_bytes(bytes));
-        let grown = state.live.len().wrapping_sub(before);
-        self.0.shared.used.fetch_add(grown, Ordering::Relaxed);
+        self.0.inode.overlay(&self.0.shared, bytes);
     }
 }

@@ -8,9 +8,11 @@
 mod content;
 mod faults;
 mod file;
+mod locks;
 mod power;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::hash::Hasher;
 use std::io;
@@ -24,6 +26,7 @@ use crate::sched;
 pub use faults::{Class, Fault, Faults, Op, Rule, Verdict};
 pub use file::FileHandle;
 use file::Inode;
+pub use locks::Hold;
 pub use power::CutImage;
 use tree::{Entry, Tree};
 
@@ -114,6 +117,7 @@ struct Shared {
     plan: Mutex<faults::Plan>,
     heard: AtomicBool,
     listeners: Mutex<Vec<Listener>>,
+    dead: Mutex<BTreeSet<sched::Process>>,
 }
 
 impl Shared {
@@ -169,6 +173,7 @@ impl SimDisk {
             plan: Mutex::default(),
             heard: AtomicBool::new(false),
             listeners: Mutex::default(),
+            dead: Mutex::default(),
         };
         SimDisk(Arc::new(Inner {
             shared: Arc::new(shared),
@@ -333,9 +338,10 @@ impl SimDisk {
         self.0.shared.heard.store(true, Ordering::Relaxed);
     }
 
-    /// All bytes of a file.
+    /// All bytes of a file, read without opening it (so no lock is lost).
     pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        Ok(self.open(path)?.to_vec())
+        let inode = self.0.tree.lock().find_file(path)?;
+        Ok(inode.state.lock().live.to_vec())
     }
 
     /// Bytes that files take.

@@ -359,3 +359,32 @@ fn damage_at_rest_is_durable() {
     assert_eq!(disk.read(path("/d/a")).unwrap(), b"acc");
     assert_ne!(disk.tree_hash(), before);
 }
+
+#[test]
+fn locks_belong_to_processes_and_go_with_any_handle() {
+    seeded(5, || {
+        let disk = disk();
+        create(&disk, "/d/a", b"");
+        let (one, two) = (sched::Process(1), sched::Process(2));
+        let open_as = |process| {
+            let (disk, slot) = (disk.clone(), Arc::new(Mutex::new(None)));
+            let into = slot.clone();
+            sched::join(sched::spawn(process, "opener", move || {
+                *into.lock() = Some(disk.open(path("/d/a")).unwrap());
+            }));
+            slot.lock().take().unwrap()
+        };
+        let (a, b, c) = (open_as(one), open_as(one), open_as(two));
+        assert!(a.lock(0..2, Some(Hold::Exclusive)));
+        assert!(b.lock(1..2, Some(Hold::Shared)));
+        assert!(!c.lock(0..2, Some(Hold::Shared)));
+        assert_eq!(c.lock_of_others(1..2, Hold::Exclusive), Some(Hold::Shared));
+        assert!(c.lock(1..2, Some(Hold::Shared)));
+        drop(b);
+        assert!(c.lock(0..2, Some(Hold::Exclusive)));
+        assert!(!a.lock(0..1, Some(Hold::Shared)));
+        assert!(disk.is_locked(path("/d/a"), 0..1));
+        disk.process_died(two);
+        assert!(a.lock(0..1, Some(Hold::Exclusive)));
+    });
+}
