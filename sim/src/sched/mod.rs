@@ -10,6 +10,7 @@
 
 mod random;
 mod switch;
+mod timer;
 mod wait;
 mod world;
 
@@ -18,8 +19,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
 
 use switch::Stack;
+pub use timer::{Timer, timer};
 pub use wait::{block_on, join, park, sleep, unpark};
-use world::{State, World};
+use world::{Next, State, World};
 
 /// Virtual monotonic time since the start of the episode.
 pub type Nanos = u64;
@@ -124,7 +126,17 @@ pub fn run(config: Config, main: impl FnOnce() + 'static) -> Report {
         *world = Some(World::new(episode, config));
     });
     spawn(Process(0), "main", main);
-    while let Some((id, mut stack)) = with(next).flatten() {
+    while let Some(next) = with(World::decide) {
+        let id = match next {
+            Next::Run(id) => id,
+            Next::Ring => {
+                timer::ring_due();
+                continue;
+            }
+            Next::End => break,
+        };
+        let stack = with(|world| world.fiber(id).stack.take()).flatten();
+        let mut stack = stack.expect("a fiber that waits has a stack");
         let ended = stack.resume();
         let leaked = with(|world| {
             world.current = None;
@@ -143,13 +155,6 @@ pub fn run(config: Config, main: impl FnOnce() + 'static) -> Report {
     let mut world = world.expect("the world lasts until the end of run");
     world.report.virtual_time = world.now;
     std::mem::take(&mut world.report)
-}
-
-fn next(world: &mut World) -> Option<(FiberId, Stack)> {
-    let id = world.decide()?;
-    world.current = Some(id);
-    let stack = world.fiber(id).stack.take();
-    Some((id, stack.expect("a fiber that waits has a stack")))
 }
 
 /// Panics in fibers are kept for the report instead of being printed.

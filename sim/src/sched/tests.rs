@@ -175,6 +175,36 @@ fn futures_of_tokio_work_without_its_runtime() {
     }));
 }
 
+#[test]
+fn timers_wake_futures_and_cost_nothing_once_dropped() {
+    use futures_util::future::{join_all, select};
+    clean(&run(config(16), || {
+        let second = 1_000_000_000;
+        let start = now();
+        let times = block_on(join_all((1..=5).rev().map(|n| async move {
+            timer(start + n * second).await;
+            (now() - start) / second
+        })));
+        assert_eq!(times, [5, 4, 3, 2, 1]);
+        let (send, receive) = tokio::sync::oneshot::channel();
+        spawn(A, "sender", move || {
+            sleep(second);
+            send.send(()).unwrap();
+        });
+        block_on(select(receive, timer(now() + 1000 * second)));
+        assert!(now() < start + 7 * second, "{}", now() - start);
+        let busy = timer(now() + 1_000_000);
+        spawn(A, "busy", || {
+            loop {
+                yield_point(0);
+                let _ = die_if_dead();
+            }
+        });
+        block_on(busy);
+        assert!(now() < start + 7 * second);
+    }));
+}
+
 /// Counts how often it is dropped, and yields then, as code that closes files does.
 struct Guard(Rc<Cell<u32>>);
 

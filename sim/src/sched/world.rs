@@ -1,7 +1,8 @@
 //! The state of one episode: its fibers, the time, who may run next. Pure; no fiber runs while it is borrowed.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::Location;
+use std::task::Waker;
 
 use super::random::{Random, mix};
 use super::switch::Stack;
@@ -28,6 +29,14 @@ pub(super) enum State {
     Leaked,
 }
 
+/// What to do now.
+pub(super) enum Next {
+    Run(FiberId),
+    /// Wake those whose timers are due, which may call back into the world.
+    Ring,
+    End,
+}
+
 pub(super) struct Fiber {
     pub(super) name: String,
     pub(super) process: Process,
@@ -52,11 +61,14 @@ pub(super) struct World {
     pub(super) now: Nanos,
     pub(super) report: Report,
     pub(super) fibers: Vec<Fiber>,
-    /// In the order in which they became so, each with the number of switches at that time.
+    /// By number, so that the order in which several were woken in one step makes no difference; each with the number of
+    /// switches at that time.
     runnable: Vec<(FiberId, u64)>,
     /// Run before all else, in this order: the dying, then who killed them.
     agenda: VecDeque<FiberId>,
     sleepers: BTreeSet<(Nanos, FiberId)>,
+    timers: BTreeMap<(Nanos, u64), Waker>,
+    timers_made: u64,
     next: Option<FiberId>,
     dead: Vec<Process>,
     ending: bool,
@@ -80,6 +92,8 @@ impl World {
             runnable: Vec::new(),
             agenda: VecDeque::new(),
             sleepers: BTreeSet::new(),
+            timers: BTreeMap::new(),
+            timers_made: 0,
             next: None,
             dead: Vec::new(),
             ending: false,
@@ -126,7 +140,8 @@ impl World {
         if let Some(deadline) = fiber.deadline.take() {
             self.sleepers.remove(&(deadline, id));
         }
-        self.runnable.push((id, self.report.switches));
+        let at = self.runnable.partition_point(|(other, _)| *other < id);
+        self.runnable.insert(at, (id, self.report.switches));
     }
 
     pub(super) fn trace(&mut self, tag: u64) {
@@ -140,7 +155,7 @@ impl World {
             return false;
         };
         self.count(id, tag);
-        if self.report.steps > self.config.steps_max {
+        if self.report.steps > self.config.steps_max || self.is_timer_due() {
             self.make_runnable(id);
             return true;
         }
@@ -218,6 +233,33 @@ impl World {
         }
     }
 
+    /// Sets or changes a timer; gives back its former waker, to be dropped where that may call back.
+    pub(super) fn set_timer(&mut self, timer: (Nanos, u64), waker: Waker) -> Option<Waker> {
+        self.timers.insert(timer, waker)
+    }
+
+    pub(super) fn clear_timer(&mut self, timer: (Nanos, u64)) -> Option<Waker> {
+        self.timers.remove(&timer)
+    }
+
+    pub(super) fn number_timer(&mut self) -> u64 {
+        self.timers_made += 1;
+        self.timers_made
+    }
+
+    fn is_timer_due(&self) -> bool {
+        let first = self.timers.first_key_value();
+        first.is_some_and(|((deadline, _), _)| *deadline <= self.now)
+    }
+
+    /// Takes the first timer that is due.
+    pub(super) fn due_timer(&mut self) -> Option<Waker> {
+        if self.is_timer_due() {
+            return self.timers.pop_first().map(|(_, waker)| waker);
+        }
+        None
+    }
+
     fn wake_due(&mut self) {
         while let Some(&(deadline, id)) = self.sleepers.first() {
             if deadline > self.now {
@@ -227,55 +269,67 @@ impl World {
         }
     }
 
-    /// Takes one of the runnable, by lot; one that has waited long comes first. Nobody: time jumps to the next deadline.
+    /// Takes one of the runnable, by lot; one that has waited long comes first.
     fn pick(&mut self) -> Option<FiberId> {
-        if self.runnable.is_empty() {
-            let &(deadline, _) = self.sleepers.first()?;
-            self.now = self.now.max(deadline);
-            self.wake_due();
-        }
         let count = self.runnable.len() as u64;
-        let oldest = self.runnable[0].1;
-        let starved = self.report.switches - oldest > 32 + 8 * count;
-        let lot = if count == 1 || starved {
-            0
+        let (oldest, &(_, since)) = self
+            .runnable
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, (_, since))| *since)?;
+        let lot = if count == 1 || self.report.switches - since > 32 + 8 * count {
+            oldest
         } else {
-            self.random.below(count)
+            self.random.below(count) as usize
         };
-        let (id, _) = self.runnable.remove(lot as usize);
-        Some(id)
+        Some(self.runnable.remove(lot).0)
     }
 
-    /// Who runs now; `None` at the end of the episode.
-    pub(super) fn decide(&mut self) -> Option<FiberId> {
+    /// Nobody can run: time jumps to the next deadline. `false` if there is none.
+    fn jump(&mut self) -> bool {
+        let timer = self.timers.first_key_value().map(|((at, _), _)| *at);
+        let sleeper = self.sleepers.first().map(|(at, _)| *at);
+        let Some(deadline) = timer.into_iter().chain(sleeper).min() else {
+            return false;
+        };
+        self.now = self.now.max(deadline);
+        self.wake_due();
+        true
+    }
+
+    /// Who runs now.
+    pub(super) fn decide(&mut self) -> Next {
         loop {
-            let chosen = self.agenda.pop_front().or_else(|| self.next.take());
-            let id = match chosen {
-                Some(id) => id,
-                None if self.ending => return None,
-                None => {
-                    self.report.steps_exceeded = self.report.steps > self.config.steps_max;
-                    let over = self.report.steps_exceeded || self.fibers[0].state == State::Ended;
-                    let picked = if over { None } else { self.pick() };
-                    let Some(id) = picked else {
-                        if !over {
-                            self.report.deadlock = Some(self.who_waits());
-                        }
-                        self.end_all();
-                        continue;
-                    };
-                    id
+            if let Some(id) = self.agenda.pop_front().or_else(|| self.next.take()) {
+                if matches!(self.fiber(id).state, State::Ended | State::Leaked) {
+                    continue;
                 }
-            };
-            if matches!(self.fiber(id).state, State::Ended | State::Leaked) {
-                continue;
+                return self.give_turn(id);
             }
-            self.report.switches += 1;
-            self.streak = 0;
-            self.fiber(id).state = State::Running;
-            self.trace(0x5357_4954 ^ (u64::from(id.0) << 32));
-            return Some(id);
+            if self.ending {
+                return Next::End;
+            }
+            self.report.steps_exceeded = self.report.steps > self.config.steps_max;
+            if self.report.steps_exceeded || self.fibers[0].state == State::Ended {
+                self.end_all();
+            } else if self.is_timer_due() {
+                return Next::Ring;
+            } else if let Some(id) = self.pick() {
+                return self.give_turn(id);
+            } else if !self.jump() {
+                self.report.deadlock = Some(self.who_waits());
+                self.end_all();
+            }
         }
+    }
+
+    fn give_turn(&mut self, id: FiberId) -> Next {
+        self.report.switches += 1;
+        self.streak = 0;
+        self.current = Some(id);
+        self.fiber(id).state = State::Running;
+        self.trace(0x5357_4954 ^ (u64::from(id.0) << 32));
+        Next::Run(id)
     }
 
     fn who_waits(&self) -> String {
