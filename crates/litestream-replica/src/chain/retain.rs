@@ -23,7 +23,9 @@ pub fn snapshot_retention(
 ) -> Vec<(Level, FileName)> {
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     let cutoff = UnixMillis(now.0.saturating_sub(keep_ms));
-    let snapshots = sorted(files, Level::SNAPSHOT);
+    let mut snapshots = sorted(files, Level::SNAPSHOT);
+    // What lies there and doesn't begin at the beginning restores nothing, so it replaces nothing.
+    snapshots.retain(|f| f.name.min.get() == 1);
     let mut delete: Vec<(Level, FileName)> = all_but_newest(&snapshots)
         .take_while(|f| f.created < cutoff)
         .map(|f| (f.level, f.name))

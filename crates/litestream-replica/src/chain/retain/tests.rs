@@ -105,6 +105,18 @@ fn a_young_snapshot_shields_those_after_it() {
 }
 
 #[test]
+fn what_is_no_snapshot_from_the_beginning_replaces_none() {
+    let files = [
+        file(9, 1, 10, 300),
+        file(9, 5, 30, 0),
+        file(9, 2, 12, 400),
+        file(1, 1, 9, 300),
+        file(1, 10, 30, 0),
+    ];
+    assert!(gone(&files).is_empty());
+}
+
+#[test]
 fn duplicates_and_extreme_durations() {
     let files = [
         file(9, 1, 10, 300),
