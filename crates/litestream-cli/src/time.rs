@@ -1,6 +1,7 @@
 //! Times as they are printed and read.
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use litestream_replica::env::UnixMillis;
 
@@ -26,14 +27,54 @@ pub fn log_time(time: UnixMillis, zone: &TimeZone) -> String {
 /// Reads RFC 3339. As files are dated in milliseconds, a finer time is rounded up to the next one: a file is
 /// before the rounded time exactly if it is before the time itself.
 pub fn parse(text: &str) -> Option<UnixMillis> {
-    // jiff accepts more than RFC 3339: a blank or nothing between date and time, time zone names in brackets.
-    let bytes = text.as_bytes();
-    let strict = bytes.len() >= 20 && matches!(bytes[10], b'T' | b't') && !text.contains('[');
-    let time: Timestamp = text.parse().ok().filter(|_| strict)?;
-    let rest = i64::from(time.as_nanosecond().rem_euclid(1_000_000) != 0);
+    let (civil, rest) = text.split_at_checked("2026-11-20T09:59:49".len())?;
+    // jiff accepts more than RFC 3339 here, and the sixtieth second.
+    let shaped = civil.bytes().enumerate().all(|(i, b)| match i {
+        4 | 7 => b == b'-',
+        10 => b == b'T' || b == b't',
+        13 | 16 => b == b':',
+        17 => (b'0'..b'6').contains(&b),
+        _ => b.is_ascii_digit(),
+    });
+    let civil: DateTime = civil.parse().ok().filter(|_| shaped)?;
+    let (nanos, zone) = fraction(rest)?;
+    // Not by way of a moment in UTC, which jiff has none of for the last day of the year 9999.
+    let seconds = civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0));
+    let millis = (seconds.as_secs() - offset(zone)?) * 1000;
     Some(UnixMillis(
-        time.as_nanosecond().div_euclid(1_000_000) as i64 + rest,
+        millis + nanos / 1_000_000 + i64::from(nanos % 1_000_000 != 0),
     ))
+}
+
+/// The nanoseconds that `text` begins with, if it does, and what follows.
+fn fraction(text: &str) -> Option<(i64, &str)> {
+    let Some(rest) = text.strip_prefix('.') else {
+        return Some((0, text));
+    };
+    let (digits, rest) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+    let scale = 9_u32.checked_sub(u32::try_from(digits.len()).ok()?)?;
+    Some((digits.parse::<i64>().ok()? * 10_i64.pow(scale), rest))
+}
+
+/// The seconds that a time zone is ahead of UTC: `Z`, `+05:30`.
+fn offset(zone: &str) -> Option<i64> {
+    if zone == "Z" || zone == "z" {
+        return Some(0);
+    }
+    let &[sign, h1, h2, b':', m1, m2] = zone.as_bytes() else {
+        return None;
+    };
+    let two = |tens: u8, ones: u8| {
+        let digits = tens.is_ascii_digit() && ones.is_ascii_digit();
+        digits.then(|| i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+    };
+    let (hours, minutes) = (two(h1, h2)?, two(m1, m2)?);
+    let seconds = (hours < 24 && minutes < 60).then_some(hours * 3600 + minutes * 60)?;
+    match sign {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -64,6 +105,14 @@ mod tests {
             Some(UnixMillis(1_795_168_789_968))
         );
         assert_eq!(parse("1969-12-31T23:59:59.9999Z"), Some(UnixMillis(0)));
+        assert_eq!(
+            parse("2026-11-20t15:29:49.9665+05:30"),
+            Some(UnixMillis(1_795_168_789_967))
+        );
+        assert_eq!(
+            parse("9999-12-31T23:59:59Z"),
+            Some(UnixMillis(253_402_300_799_000))
+        );
         for text in [
             "",
             "x",
@@ -71,6 +120,17 @@ mod tests {
             "2026-11-20 09:59:49Z",
             "2026-11-20T09:59:49",
             "2026-13-20T09:59:49Z",
+            "2026-11-20T09:59:60Z",
+            "2026-11-20T09:59:49.Z",
+            "2026-11-20T09:59:49,5Z",
+            "2026-11-20T09:59:49.1234567890Z",
+            "2026-11-20T09:59:49+0530",
+            "2026-11-20T09:59:49+05",
+            "2026-11-20T09:59:49+24:00",
+            "2026-11-20T09:59:49+05:30:10",
+            "2026-11-20T09:59:49Z[UTC]",
+            "20261120T095949.0000Z",
+            "2026-11-20T09:59:4\u{663}Z",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
