@@ -1,6 +1,21 @@
 //! A deterministic world in which the real engine and the real SQLite live: every fault, an exact oracle.
 
+pub mod app;
+pub mod chain;
 pub mod disk;
+pub mod engine;
+pub mod env;
+pub mod episode;
+pub mod history;
+pub mod log;
+pub mod operator;
+pub mod oracle;
+pub mod plan;
+pub mod race;
 pub mod replica;
+pub mod restore;
+pub mod rng;
 pub mod sched;
+pub mod shrink;
 pub mod vfs;
+pub mod world;

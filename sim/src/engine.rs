@@ -1,0 +1,194 @@
+//! The engine in a process of its own, and how the operator talks to it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use litestream::{Replicator, Settings, Status};
+use ltx::Txid;
+
+use crate::sched::{self, FiberId, Nanos, Process};
+use crate::world::{DATABASE, World};
+
+/// How often the operator looks for an answer.
+const LOOK: Nanos = 3_000_000;
+
+/// What the operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Everything committed by now is to be in the replica.
+    Sync,
+    /// The same with a snapshot.
+    Snapshot,
+    /// End in peace.
+    Close,
+}
+
+type Answer = Rc<RefCell<Option<Result<Txid, String>>>>;
+
+/// A promise of the engine: what was committed up to this state is in the replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Ack {
+    /// Number of the newest state when the call was made.
+    pub node: usize,
+    /// The TXID that the engine named.
+    pub txid: Txid,
+}
+
+/// See the module.
+pub struct Engine {
+    world: World,
+    /// Its process.
+    pub process: Process,
+    main: FiberId,
+    asked: Rc<RefCell<VecDeque<(Ask, Answer)>>>,
+    status: Rc<RefCell<Status>>,
+}
+
+impl Engine {
+    /// Starts it.
+    pub fn start(world: &World, process: Process, acks: &Rc<RefCell<Vec<Ack>>>) -> Engine {
+        world.note(|| format!("engine {process:?} starts"));
+        let asked: Rc<RefCell<VecDeque<(Ask, Answer)>>> = Rc::default();
+        let status: Rc<RefCell<Status>> = Rc::default();
+        let body = Body {
+            world: world.clone(),
+            process,
+            asked: Rc::clone(&asked),
+            status: Rc::clone(&status),
+            acks: Rc::clone(acks),
+        };
+        let main = sched::spawn(process, "engine", move || body.run());
+        Engine {
+            world: world.clone(),
+            process,
+            main,
+            asked,
+            status,
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&self) -> bool {
+        sched::is_finished(self.main)
+    }
+
+    /// How it said it stood last.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Asks, and waits so long for the answer.
+    pub fn ask(&self, ask: Ask, limit: Nanos) -> Option<Result<Txid, String>> {
+        let answer: Answer = Rc::default();
+        self.asked
+            .borrow_mut()
+            .push_back((ask, Rc::clone(&answer)));
+        sched::unpark(self.main);
+        let until = sched::now() + limit;
+        while answer.borrow().is_none() && sched::now() < until && !self.ended() {
+            sched::sleep(LOOK);
+        }
+        let answer = answer.borrow_mut().take();
+        self.world.note(|| format!("engine {:?} {ask:?}: {answer:?}", self.process));
+        answer
+    }
+
+    /// Ends it in peace, or kills it if that takes too long.
+    pub fn close(self, limit: Nanos) -> bool {
+        let closed = self.ask(Ask::Close, limit).is_some();
+        sched::kill(self.process);
+        closed
+    }
+
+    /// Kills it.
+    pub fn kill(self) {
+        self.world.note(|| format!("engine {:?} killed", self.process));
+        sched::kill(self.process);
+    }
+}
+
+struct Body {
+    world: World,
+    process: Process,
+    asked: Rc<RefCell<VecDeque<(Ask, Answer)>>>,
+    status: Rc<RefCell<Status>>,
+    acks: Rc<RefCell<Vec<Ack>>>,
+}
+
+impl Body {
+    fn run(self) {
+        let env = crate::env::env(self.process, self.world.disk.clone());
+        let replica = self.world.replica(&env);
+        let replicator = match Replicator::start(settings(&self.world), replica, env) {
+            Ok(replicator) => Rc::new(replicator),
+            Err(error) => {
+                self.world.violation(format!("the engine does not start: {error}"));
+                return;
+            }
+        };
+        loop {
+            let next = self.asked.borrow_mut().pop_front();
+            *self.status.borrow_mut() = replicator.status();
+            let Some((ask, answer)) = next else {
+                sched::park(Some(sched::now() + 1_000_000_000));
+                if sched::is_dead() {
+                    return;
+                }
+                continue;
+            };
+            if ask == Ask::Close {
+                sched::block_on(replicator.close());
+                *answer.borrow_mut() = Some(Ok(Txid::ZERO));
+                return;
+            }
+            let (world, acks) = (self.world.clone(), Rc::clone(&self.acks));
+            let replicator = Rc::clone(&replicator);
+            sched::spawn(self.process, "ask", move || {
+                let node = world.history.len().saturating_sub(1);
+                let result = sched::block_on(async {
+                    match ask {
+                        Ask::Snapshot => replicator.snapshot().await.map(|info| info.name.max),
+                        _ => replicator.sync().await,
+                    }
+                });
+                if let Ok(txid) = result
+                    && !world.history.is_empty()
+                {
+                    acks.borrow_mut().push(Ack { node, txid });
+                    check_honest(&world, &replicator.status(), txid);
+                }
+                *answer.borrow_mut() = Some(result.map_err(|e| e.to_string()));
+            });
+        }
+    }
+}
+
+/// O10: what was just promised is in the storage.
+fn check_honest(world: &World, status: &Status, txid: Txid) {
+    let stored = world.stored();
+    let highest = stored.keys().map(|(_, _, max)| *max).max();
+    if highest < Some(txid) {
+        world.violation(format!("O10: sync promised TXID {txid}, the replica ends at {highest:?}"));
+    }
+    if status.replica_position > highest {
+        world.violation(format!(
+            "O10: status says {:?}, the replica ends at {highest:?}",
+            status.replica_position
+        ));
+    }
+}
+
+fn settings(world: &World) -> Settings {
+    let mut rng = world.plan.rng(900, 0);
+    let mut settings = Settings::for_database(DATABASE);
+    settings.vfs = Some("sim".to_owned());
+    settings.sync_interval = Duration::from_millis(rng.pick(&[10, 100, 1000, 1000, 5000]));
+    settings.monitor_interval = Duration::from_millis(rng.pick(&[100, 1000, 1000]));
+    settings.checkpoint_interval = Duration::from_secs(rng.pick(&[1, 5, 60]));
+    settings.min_checkpoint_page_count = rng.pick(&[2, 5, 10, 30, 1000]);
+    settings.capture_bytes_max = rng.pick(&[4096, 64 << 10, 16 << 20]);
+    settings.busy_timeout = Duration::from_millis(rng.pick(&[0, 100, 1000]));
+    settings
+}

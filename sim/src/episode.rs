@@ -1,0 +1,117 @@
+//! One episode: a plan carried out from an empty disk to the last oracle.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::engine::Ask;
+use crate::operator::{Operator, SECOND, base_faults};
+use crate::oracle;
+use crate::plan::Plan;
+use crate::sched::{self, Config, Report};
+use crate::vfs;
+use crate::world::World;
+
+/// Within this time after the last fault everything must be in the replica (R16: three times the longest back-off).
+const HEALED_MAX: sched::Nanos = 3 * 300 * SECOND;
+
+/// How an episode went.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What the scheduler says.
+    pub report: Report,
+    /// Broken promises.
+    pub violations: Vec<String>,
+    /// Commits of the applications.
+    pub commits: u64,
+    /// States of the database.
+    pub states: usize,
+    /// Successful calls of `sync`.
+    pub acks: usize,
+    /// Calls to disk and VFS, and to the storage.
+    pub calls: (u64, u64),
+}
+
+impl Outcome {
+    /// Whether every promise was kept.
+    pub fn is_good(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+/// Runs a plan.
+pub fn run(plan: &Plan) -> Outcome {
+    vfs::register();
+    let outcome: Rc<RefCell<Outcome>> = Rc::default();
+    let (result, plan) = (Rc::clone(&outcome), Rc::new(plan.clone()));
+    let config = Config {
+        switch_per_mille: plan.switch_per_mille,
+        steps_max: 4_000_000,
+        ..Config::new(plan.seed)
+    };
+    let report = sched::run(config, move || stage(plan, &result));
+    vfs::uninstall();
+    let mut outcome = outcome.take();
+    if let Some(panic) = &report.panic {
+        outcome.violations.push(format!("panic: {panic}"));
+    }
+    if let Some(deadlock) = &report.deadlock {
+        outcome.violations.push(format!("deadlock: {deadlock}"));
+    }
+    if report.steps_exceeded {
+        outcome.violations.push("too many steps: something never ends".to_owned());
+    }
+    if report.leaked > 0 {
+        outcome.violations.push(format!("{} fibers did not die", report.leaked));
+    }
+    outcome.report = report;
+    outcome
+}
+
+fn stage(plan: Rc<Plan>, result: &RefCell<Outcome>) {
+    let world = World::new(plan);
+    world.disk.set_faults(base_faults());
+    vfs::install(world.disk.clone(), Some(Rc::new(world.history.clone())));
+    let mut operator = Operator::new(&world);
+    operator.run();
+    finish(&world, &mut operator);
+    let mut outcome = result.borrow_mut();
+    outcome.violations = world.violations();
+    outcome.commits = operator.seen.borrow().commits;
+    outcome.states = world.history.len();
+    outcome.acks = operator.acks.borrow().len();
+    outcome.calls = (world.disk.calls(), world.storage.calls());
+}
+
+/// All faults end; then everything has to come right by itself.
+fn finish(world: &World, operator: &mut Operator) {
+    world.note(|| "faults end".to_owned());
+    world.storage.heal();
+    operator.start_engine();
+    if world.history.is_empty() {
+        return; // no application ever got as far as a first commit
+    }
+    let until = sched::now() + HEALED_MAX;
+    let mut last = String::from("no answer");
+    loop {
+        operator.start_engine();
+        let Some(engine) = &operator.engine else { return };
+        match engine.ask(Ask::Sync, 60 * SECOND) {
+            Some(Ok(_)) => break,
+            Some(Err(error)) => last = error,
+            None => {}
+        }
+        if sched::now() > until {
+            world.violation(format!("O9: no sync succeeds after all faults have ended: {last}"));
+            return;
+        }
+        sched::sleep(SECOND);
+    }
+    let acks = operator.acks.borrow().clone();
+    oracle::quiet(world, &acks);
+    if let Some(engine) = operator.engine.take()
+        && !engine.close(60 * SECOND)
+    {
+        world.violation("O9: the engine does not close".to_owned());
+    }
+    oracle::closed(world);
+}

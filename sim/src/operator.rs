@@ -1,0 +1,327 @@
+//! The operator: starts and stops everything, breaks things, restores in between.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+
+use ltx::Txid;
+
+use crate::app::{App, Shared};
+use crate::disk::errno;
+use crate::disk::{CutImage, Fault, Faults, Op, Rule};
+use crate::disk::Class as Files;
+use crate::engine::{Ack, Ask, Engine};
+use crate::oracle;
+use crate::plan::{Backend, Feature};
+use crate::restore;
+use crate::rng::Rng;
+use crate::sched::{self, FiberId, Nanos, Process};
+use crate::world::{DATABASE, STATE, World};
+
+/// A second.
+pub const SECOND: Nanos = 1_000_000_000;
+
+/// See the module.
+pub struct Operator {
+    world: World,
+    apps: Vec<App>,
+    running: Vec<(Process, FiberId)>,
+    /// The engine, while one runs.
+    pub engine: Option<Engine>,
+    /// Its promises.
+    pub acks: Rc<RefCell<Vec<Ack>>>,
+    /// What applications saw.
+    pub seen: Rc<RefCell<Shared>>,
+    processes: u32,
+}
+
+impl Operator {
+    /// With everything started.
+    pub fn new(world: &World) -> Operator {
+        let seen: Rc<RefCell<Shared>> = Rc::default();
+        let apps = (1..=world.plan.writers).map(|actor| App::new(world, actor, &seen)).collect();
+        let mut operator = Operator {
+            world: world.clone(),
+            apps,
+            running: Vec::new(),
+            engine: None,
+            acks: Rc::default(),
+            seen,
+            processes: 0,
+        };
+        operator.start_apps();
+        operator.start_engine();
+        operator
+    }
+
+    /// A number that no process had.
+    pub fn process(&mut self) -> Process {
+        self.processes += 1;
+        Process(self.processes)
+    }
+
+    /// Starts the engine if none runs.
+    pub fn start_engine(&mut self) {
+        if self.engine.as_ref().is_none_or(Engine::ended) {
+            let process = self.process();
+            self.engine = Some(Engine::start(&self.world, process, &self.acks));
+        }
+    }
+
+    fn start_apps(&mut self) {
+        for index in 0..self.apps.len() {
+            if self.running.len() <= index {
+                let started = self.start_app(index);
+                self.running.push(started);
+            } else if sched::is_finished(self.running[index].1) {
+                self.running[index] = self.start_app(index);
+            }
+        }
+    }
+
+    fn start_app(&mut self, index: usize) -> (Process, FiberId) {
+        let (app, process) = (self.apps[index].clone(), self.process());
+        let name = format!("app {}", app.actor);
+        (process, sched::spawn(process, &name, move || app.run()))
+    }
+
+    fn kill_apps(&mut self) {
+        for (process, _) in &self.running {
+            sched::kill(*process);
+        }
+    }
+
+    fn kill_engine(&mut self) {
+        if let Some(engine) = self.engine.take() {
+            engine.kill();
+        }
+    }
+
+    /// Does what the plan says, until all applications have done their work.
+    pub fn run(&mut self) {
+        self.world.trouble_storage();
+        for number in 0..self.world.plan.operations {
+            if self.world.plan.skips(0, number) {
+                continue;
+            }
+            let mut rng = self.world.plan.rng(0, number);
+            let pause = rng.pick(&[0, 5, 50, 400, 2500]) * rng.range(1, 1000) * 1000;
+            sched::sleep(pause);
+            self.operate(&mut rng);
+            self.start_apps();
+        }
+        self.world.disk.set_faults(base_faults());
+        for (_, fiber) in self.running.clone() {
+            sched::join(fiber);
+        }
+    }
+
+    fn operate(&mut self, rng: &mut Rng) {
+        let possible = self.possible();
+        let feature = rng.pick(&possible);
+        self.world.note(|| format!("operator: {}", feature.name()));
+        match feature {
+            Feature::OperatorSync => drop(self.ask(Ask::Sync, rng)),
+            Feature::OperatorSnapshot => drop(self.ask(Ask::Snapshot, rng)),
+            Feature::MidRestore => self.restore(rng),
+            Feature::AppCrash => {
+                let index = rng.below(self.running.len() as u64) as usize;
+                sched::kill(self.running[index].0);
+            }
+            Feature::EngineKill => {
+                self.kill_engine();
+                sched::sleep(rng.below(4) * rng.below(SECOND));
+                self.start_engine();
+            }
+            Feature::EngineRestart => {
+                if let Some(engine) = self.engine.take() {
+                    if rng.chance(500) {
+                        let _ = engine.ask(Ask::Sync, 20 * SECOND);
+                    }
+                    engine.close(60 * SECOND);
+                }
+                sched::sleep(rng.below(4) * rng.below(SECOND));
+                self.start_engine();
+            }
+            Feature::PowerCut => self.power_cut(rng),
+            Feature::SecondDaemon => self.second_daemon(rng),
+            Feature::ClockSteps => {
+                let millis = rng.below(7_200_000) as i64 - 3_600_000;
+                sched::step_wall(millis);
+            }
+            Feature::LoseState => {
+                self.kill_engine();
+                remove_tree(&self.world, STATE);
+                self.start_engine();
+            }
+            Feature::Outage => {
+                let nanos = rng.below(40) * rng.below(SECOND);
+                self.world.storage.outage(std::time::Duration::from_nanos(nanos));
+            }
+            Feature::OurDiskFaults | Feature::AppDiskFaults | Feature::DiskFull => {
+                self.trouble_disk(feature, rng);
+            }
+            Feature::Replace => self.replace(rng),
+            _ => {}
+        }
+    }
+
+    fn possible(&self) -> Vec<Feature> {
+        use Feature::*;
+        let mut all = vec![
+            OperatorSync, OperatorSnapshot, MidRestore, AppCrash, EngineKill, EngineRestart, PowerCut, SecondDaemon,
+            ClockSteps, LoseState, Outage, OurDiskFaults, AppDiskFaults, DiskFull, Replace,
+        ];
+        all.retain(|feature| self.world.plan.has(*feature));
+        if all.is_empty() {
+            all.push(Feature::Updates); // nothing to do but wait
+        }
+        all
+    }
+
+    fn ask(&mut self, ask: Ask, rng: &mut Rng) -> Option<Txid> {
+        let engine = self.engine.as_ref()?;
+        let limit = rng.pick(&[1, 5, 40]) * SECOND;
+        engine.ask(ask, limit)?.ok()
+    }
+
+    /// A restore by somebody else, while everything goes on.
+    fn restore(&mut self, rng: &mut Rng) {
+        let process = self.process();
+        let acked = self.acks.borrow().iter().map(|ack| ack.node).max();
+        let world = self.world.clone();
+        let target = rng.next();
+        let fiber = sched::spawn(process, "restore", move || {
+            let env = crate::env::env(process, world.disk.clone());
+            let replica = world.replica(&env);
+            match restore::latest(&env, replica, target) {
+                Ok(bytes) => oracle::restored(&world, "a restore meanwhile", &bytes, acked),
+                Err(error) => world.note(|| format!("restore: {error}")),
+            }
+        });
+        let until = sched::now() + rng.range(1, 60) * SECOND;
+        while !sched::is_finished(fiber) && sched::now() < until {
+            sched::sleep(10_000_000);
+        }
+        sched::kill(process);
+    }
+
+    fn power_cut(&mut self, rng: &mut Rng) {
+        self.kill_engine();
+        self.kill_apps();
+        let image = rng.pick(&[CutImage::NothingUnsynced, CutImage::AllButLast, CutImage::Random, CutImage::Random]);
+        self.world.disk.power_cut(image);
+        if rng.chance(500) {
+            self.start_engine();
+        } else {
+            self.start_apps();
+        }
+        sched::sleep(rng.below(2) * rng.below(SECOND));
+        self.start_engine();
+    }
+
+    fn second_daemon(&mut self, rng: &mut Rng) {
+        let process = self.process();
+        let second = Engine::start(&self.world, process, &self.acks);
+        sched::sleep(rng.below(12) * rng.below(SECOND));
+        if rng.chance(300) {
+            // It takes over.
+            self.kill_engine();
+            self.engine = Some(second);
+        } else if rng.chance(500) {
+            second.kill();
+        } else {
+            second.close(60 * SECOND);
+        }
+    }
+
+    fn trouble_disk(&mut self, feature: Feature, rng: &mut Rng) {
+        let mut faults = base_faults();
+        let per_million = rng.pick(&[500, 5_000, 50_000]);
+        let rule = |class, op, fault| Rule {
+            class: Some(class),
+            op,
+            fault,
+            per_million,
+        };
+        let failed = rng.pick(&[errno::EIO, errno::EACCES, errno::ENOSPC, errno::EINTR]);
+        match feature {
+            Feature::OurDiskFaults => {
+                faults.rules.push(rule(Files::Ours, None, Fault::Errno(failed)));
+                faults.rules.push(rule(Files::Ours, Some(Op::Write), Fault::Short(errno::ENOSPC)));
+                if self.world.plan.backend == Backend::Folder {
+                    faults.rules.push(rule(Files::Replica, None, Fault::Errno(failed)));
+                }
+            }
+            Feature::AppDiskFaults => {
+                // Never a sync: after a failed one even SQLite's own database may be damaged by a power cut.
+                for op in [Op::Read, Op::Write, Op::Resize] {
+                    for class in [Files::Database, Files::Wal] {
+                        faults.rules.push(rule(class, Some(op), Fault::Errno(errno::EIO)));
+                    }
+                }
+            }
+            _ => faults.space = Some(self.world.disk.used() + rng.below(60_000)),
+        }
+        self.world.disk.set_faults(faults);
+        sched::sleep(rng.below(10) * rng.below(SECOND));
+        self.world.disk.set_faults(base_faults());
+    }
+
+    /// Another database takes the place of this one, as when a backup is copied back by hand.
+    fn replace(&mut self, rng: &mut Rng) {
+        self.kill_apps();
+        let engine_runs = rng.chance(400);
+        if !engine_runs {
+            self.kill_engine();
+        }
+        let disk = &self.world.disk;
+        for suffix in ["-wal", "-shm", "-journal"] {
+            let _ = disk.remove(Path::new(&format!("{DATABASE}{suffix}")));
+        }
+        let copies = self.world.history.copies();
+        let fresh = Path::new("/db/other.db");
+        match rng.below(3) {
+            0 => {
+                let _ = disk.remove(Path::new(DATABASE)); // recreated by the application
+            }
+            _ if copies.is_empty() => {}
+            _ => {
+                let bytes = &copies[rng.below(copies.len() as u64) as usize];
+                let _ = disk.remove(fresh);
+                if let Ok(file) = disk.create_new(fresh, 0o644)
+                    && file.write_at(bytes, 0).is_ok()
+                {
+                    file.sync();
+                    let _ = disk.rename(fresh, Path::new(DATABASE));
+                    let _ = disk.sync_dir(Path::new("/db"));
+                }
+            }
+        }
+        self.world.history.look();
+        self.start_apps();
+        sched::sleep(rng.below(2) * rng.below(SECOND));
+        self.start_engine();
+    }
+}
+
+/// No faults, but the disk knows whose files are whose.
+pub fn base_faults() -> Faults {
+    Faults {
+        ours: vec![STATE.into(), crate::world::RESTORES.into()],
+        replica: vec![crate::world::FOLDER.into()],
+        ..Faults::default()
+    }
+}
+
+fn remove_tree(world: &World, path: &str) {
+    for (name, kind) in world.disk.list(Path::new(path)).unwrap_or_default() {
+        let below = format!("{path}/{}", name.to_string_lossy());
+        if kind == crate::disk::Kind::Dir {
+            remove_tree(world, &below);
+        } else {
+            let _ = world.disk.remove(Path::new(&below));
+        }
+    }
+    let _ = world.disk.remove_dir(Path::new(path));
+}

@@ -1,0 +1,132 @@
+//! What must hold, checked against the history.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use litestream::restore::Target;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::chain;
+use crate::engine::Ack;
+use crate::history::{StateHash, state_of_file};
+use crate::plan::Feature;
+use crate::restore;
+use crate::sched::Process;
+use crate::world::{DATABASE, STATE, World};
+
+/// O1, O2: a restored file is a state that was committed, and not older than what was promised.
+pub fn restored(world: &World, who: &str, bytes: &[u8], acked: Option<usize>) {
+    let state = state_of_file(bytes);
+    let nodes = world.history.nodes();
+    let Some(place) = nodes.iter().rposition(|node| node.state == state) else {
+        world.violation(format!("O1: {who} gave {} bytes that are no committed state", bytes.len()));
+        return;
+    };
+    if Some(place) < acked {
+        world.violation(format!("O2: {who} gave state {place}, but {acked:?} was promised"));
+    }
+}
+
+/// O3, O5, O6: what lies in the replica is a list of committed states in their order, and every promise is kept.
+pub fn replica(world: &World, acks: &[Ack]) -> Vec<(ltx::Txid, StateHash)> {
+    let stored = world.stored();
+    let states = match chain::states(&stored) {
+        Ok(states) => states,
+        Err(what) => {
+            world.violation(format!("O5: {what}"));
+            return Vec::new();
+        }
+    };
+    let nodes: Vec<StateHash> = world.history.nodes().iter().map(|node| node.state).collect();
+    if let Err(what) = chain::place(&states, &nodes) {
+        world.violation(format!("O3: {what}"));
+        return states;
+    }
+    for ack in acks {
+        let promised = states.iter().rfind(|(txid, _)| *txid <= ack.txid);
+        let place = promised.and_then(|(_, state)| nodes.iter().rposition(|node| node == state));
+        if place < Some(ack.node) {
+            world.violation(format!(
+                "O2: sync promised state {} at TXID {}, which is {place:?}",
+                ack.node, ack.txid
+            ));
+        }
+    }
+    states
+}
+
+/// All is quiet and the last `sync` has returned: the replica gives exactly the source, and each of its TXIDs what it should.
+pub fn quiet(world: &World, acks: &[Ack]) {
+    let states = replica(world, acks);
+    let env = crate::env::env(Process(0), world.disk.clone());
+    let frozen = restore::frozen(&env, &world.stored());
+    match restore::latest(&env, frozen.clone(), 1) {
+        Ok(bytes) if Some(state_of_file(&bytes)) == world.history.last() => {}
+        Ok(bytes) => {
+            restored(world, "the last restore", &bytes, None);
+            world.violation("O1: after the last sync the newest restore is not the source".to_owned());
+        }
+        Err(error) => world.violation(format!("O1: after the last sync there is no restore: {error}")),
+    }
+    // All of them stand in the chain already; the product's restore is asked for some.
+    let mut rng = world.plan.rng(901, 0);
+    let some: BTreeSet<usize> = (0..3).map(|_| rng.below(states.len() as u64) as usize).collect();
+    for index in some {
+        let Some((txid, state)) = states.get(index) else {
+            continue;
+        };
+        match restore::target(&env, frozen.clone(), Target::Txid(*txid), 2 + index as u64) {
+            Ok(bytes) if state_of_file(&bytes) == *state => {}
+            Ok(_) => world.violation(format!("O3: the restore of TXID {txid} is not what its files say")),
+            // Below a hole that a snapshot bridged a TXID may be out of reach.
+            Err(error) => {
+                if !error.contains("contiguous") && !error.contains("no matching backup") {
+                    world.violation(format!("O3: no restore of TXID {txid}: {error}"));
+                }
+            }
+        }
+    }
+}
+
+/// O8: everything is closed: nothing is left over, and the source is what it should be.
+pub fn closed(world: &World) {
+    let staged = world.disk.list(Path::new(&format!("{STATE}/ltx/0"))).unwrap_or_default();
+    if staged.len() > 1 {
+        world.violation(format!("O8: {} files are still staged", staged.len()));
+    }
+    for entry in world.disk.dump() {
+        let name = entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.ends_with(".tmp") && entry.path.starts_with(STATE) {
+            world.violation(format!("O8: {} is left over", entry.path.display()));
+        }
+    }
+    if !world.plan.has(Feature::AppDiskFaults)
+        && let Err(what) = source(world)
+    {
+        world.violation(format!("O7: the source is not its own history: {what}"));
+    }
+}
+
+/// The application's own view after everything is in the database file.
+fn source(world: &World) -> Result<(), String> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags_and_vfs(DATABASE, flags, "sim").map_err(|e| e.to_string())?;
+    let busy: i64 = conn
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(|e| e.to_string())?;
+    if busy != 0 {
+        return Err("it can't be checkpointed".to_owned());
+    }
+    let ok: String = conn
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .map_err(|e| e.to_string())?;
+    if ok != "ok" {
+        return Err(ok);
+    }
+    let bytes = world.disk.read(Path::new(DATABASE)).map_err(|e| e.to_string())?;
+    if Some(state_of_file(&bytes)) == world.history.last() {
+        Ok(())
+    } else {
+        Err("its bytes are not the newest state".to_owned())
+    }
+}

@@ -1,0 +1,132 @@
+//! What everybody in an episode knows: the plan, the disk, the storage, the history, and what went wrong.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use litestream_replica::env::Env;
+use litestream_replica::file::FileReplica;
+use litestream_replica::{Level, SharedReplica};
+
+use crate::chain::Stored;
+use crate::disk::{Kind, SimDisk};
+use crate::history::History;
+use crate::plan::{Backend, Feature, Plan};
+use crate::replica::{Faults, Profile, SimReplica};
+use crate::sched::Process;
+
+/// The database.
+pub const DATABASE: &str = "/db/app.db";
+/// The engine's state beside it.
+pub const STATE: &str = "/db/.app.db-litestream";
+/// The replica of [`Backend::Folder`].
+pub const FOLDER: &str = "/replica";
+/// Where restores go.
+pub const RESTORES: &str = "/restored";
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    /// What is to happen.
+    pub plan: Rc<Plan>,
+    /// The machine's disk.
+    pub disk: SimDisk,
+    /// The storage, unless the replica is a folder.
+    pub storage: SimReplica,
+    /// What was committed.
+    pub history: History,
+    violations: Rc<RefCell<Vec<String>>>,
+    log: Rc<RefCell<Vec<String>>>,
+}
+
+impl World {
+    /// An empty world. Must be called in an episode.
+    pub fn new(plan: Rc<Plan>) -> World {
+        let disk = SimDisk::new();
+        for dir in ["/db", FOLDER, RESTORES] {
+            // An empty disk has room for three folders.
+            let _ = disk.stage_dir(Path::new(dir));
+        }
+        let profile = match plan.backend {
+            Backend::Strict | Backend::Folder => Profile::strict(),
+            Backend::Object => Profile::object_store(),
+            Backend::Eventual => Profile::eventual(),
+        };
+        let env = crate::env::env(Process(0), disk.clone());
+        World {
+            storage: SimReplica::new(env, profile),
+            history: History::new(disk.clone(), Path::new(DATABASE)),
+            plan,
+            disk,
+            violations: Rc::default(),
+            log: Rc::default(),
+        }
+    }
+
+    /// The replica as a process sees it.
+    pub fn replica(&self, env: &Env) -> SharedReplica {
+        match self.plan.backend {
+            Backend::Folder => Arc::new(FileReplica::new(FOLDER.into(), env.clone(), None)),
+            _ => Arc::new(self.storage.used_by(env.clone())),
+        }
+    }
+
+    /// What the replica really holds.
+    pub fn stored(&self) -> Stored {
+        if self.plan.backend != Backend::Folder {
+            let files = self.storage.fork();
+            let all = files.files().into_iter();
+            return all
+                .filter_map(|f| Some(((f.level, f.name.min, f.name.max), files.bytes(f.level, f.name)?)))
+                .collect();
+        }
+        let mut stored = Stored::new();
+        for level in Level::all() {
+            let dir = Path::new(FOLDER).join("ltx").join(level.to_string());
+            for (name, kind) in self.disk.list(&dir).unwrap_or_default() {
+                let parsed = name.to_str().and_then(ltx::FileName::parse);
+                if let (Some(parsed), Kind::File) = (parsed, kind)
+                    && let Ok(bytes) = self.disk.read(&dir.join(&name))
+                {
+                    stored.insert((level, parsed.min, parsed.max), bytes.into());
+                }
+            }
+        }
+        stored
+    }
+
+    /// Faults of the storage on.
+    pub fn trouble_storage(&self) {
+        if self.plan.has(Feature::StorageFaults) {
+            self.storage.set_faults(Faults::random());
+        }
+    }
+
+    /// Whether calls on the application's files may fail in this plan.
+    pub fn disk_may_fail(&self) -> bool {
+        [Feature::AppDiskFaults, Feature::DiskFull]
+            .iter()
+            .any(|f| self.plan.has(*f))
+    }
+
+    /// Notes that a promise was broken.
+    pub fn violation(&self, what: String) {
+        self.note(|| format!("VIOLATION {what}"));
+        self.violations.borrow_mut().push(what);
+    }
+
+    /// All broken promises so far.
+    pub fn violations(&self) -> Vec<String> {
+        self.violations.borrow().clone()
+    }
+
+    /// Notes what happens, for those who look at one episode.
+    pub fn note(&self, what: impl FnOnce() -> String) {
+        if crate::log::is_on() {
+            let line = format!("{:>10.4} {}", crate::sched::now() as f64 / 1e9, what());
+            crate::log::line(&line);
+            self.log.borrow_mut().push(line);
+        }
+    }
+}
