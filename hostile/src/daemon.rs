@@ -88,8 +88,10 @@ impl Daemon {
         })
     }
 
+    /// An error if it has ended, or if a part of it has.
     pub fn must_live(&mut self) -> Result<()> {
         match self.process.ended()? {
+            None if self.log().contains("panicked at") => bail!("panic:\n{}", self.log()),
             None => Ok(()),
             Some(status) => bail!("litestream ended by itself: {status}\n{}", self.tail()),
         }

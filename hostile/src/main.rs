@@ -24,11 +24,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use scenario::{SCENARIOS, Scenario, Tally};
+use scenario::{Request, SCENARIOS, Scenario, Tally};
 
-const HELP: &str = "litestream-hostile SCENARIO|all [rounds=N] [seconds=N] [seed=N]
+const HELP: &str = "litestream-hostile SCENARIO|all [rounds=N] [seconds=N] [seed=N] [violations=N]
 
-Breaks ./bin/litestream (or that of LITESTREAM_BIN_DIR) until there were N faults or the time is over.
+Breaks ./bin/litestream (or that of LITESTREAM_BIN_DIR) until there were N faults, N violations, or the time is over.
 ";
 
 fn main() -> ExitCode {
@@ -56,17 +56,12 @@ fn command() -> Result<u8> {
     }
 }
 
-struct Request {
-    rounds: u64,
-    limit: Duration,
-    seed: u64,
-}
-
 fn request(args: &[String]) -> Result<Request> {
     let mut request = Request {
         rounds: 20,
         limit: Duration::from_hours(24),
         seed: 1,
+        violations: 5,
     };
     for arg in args {
         let (key, value) = arg.split_once('=').context("key=value is expected")?;
@@ -75,6 +70,7 @@ fn request(args: &[String]) -> Result<Request> {
             "rounds" => request.rounds = value,
             "seconds" => request.limit = Duration::from_secs(value),
             "seed" => request.seed = value,
+            "violations" => request.violations = value as usize,
             _ => bail!("unknown key {key}\n\n{HELP}"),
         }
     }
@@ -107,7 +103,7 @@ fn run(name: &str, args: &[String]) -> Result<u8> {
             continue;
         }
         let start = Instant::now();
-        let tally = scenario::run(scenario, request.rounds, request.limit, request.seed)?;
+        let tally = scenario::run(scenario, &request)?;
         println!("{}", row(scenario.name, &tally, start.elapsed()));
         failed |= !tally.violations.is_empty();
         if tally.hits * 3 < tally.rounds {

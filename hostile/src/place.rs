@@ -127,6 +127,8 @@ impl Place {
 
     /// Restores and finds the state. `None` if there is nothing to restore from.
     pub fn restore(&mut self, txid: Option<u64>) -> Result<Option<u64>> {
+        // Looked at first: a running daemon may bring the first file at any moment.
+        let empty = self.level(0).is_empty() && self.level(9).is_empty();
         let dir = self.work.join("restored");
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir(&dir)?;
@@ -140,7 +142,7 @@ impl Place {
         let text = String::from_utf8_lossy(&done.stderr).into_owned();
         if !done.status.success() {
             let none = text.contains("no matching backup files available");
-            if none && self.level(0).is_empty() && self.level(9).is_empty() {
+            if none && empty {
                 return Ok(None);
             }
             bail!("restore of {txid:?}: {text}");

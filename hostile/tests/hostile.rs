@@ -64,7 +64,7 @@ fn little_memory() {
 }
 
 /// The checker sees what it is there for: a litestream of which the scenario must complain.
-fn noticed(script: &str, args: &[&str]) {
+fn noticed(script: &str, args: &[&str], complaints: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let real = std::path::absolute(programs()).unwrap().join("litestream");
     let fake = dir.path().join("litestream");
@@ -74,7 +74,7 @@ fn noticed(script: &str, args: &[&str]) {
     let done = hostile(dir.path(), args);
     let text = text(&done);
     assert_eq!(done.status.code(), Some(1), "{text}");
-    assert!(text.contains("VIOLATION"), "{text}");
+    assert!(complaints.iter().any(|c| text.contains(c)), "{text}");
     for line in text.lines().filter(|l| l.starts_with("VIOLATION")) {
         let kept = line.split("kept in ").nth(1).unwrap().trim_end_matches(':');
         std::fs::remove_dir_all(kept).unwrap();
@@ -85,6 +85,29 @@ fn noticed(script: &str, args: &[&str]) {
 fn a_sync_that_does_nothing_is_noticed() {
     noticed(
         "case \"$*\" in *-once*) exit 0;; esac; exec LITESTREAM \"$@\"",
-        &["kill", "rounds=6"],
+        &["kill", "rounds=6", "violations=1"],
+        &["source is at commit"],
+    );
+}
+
+/// Every flush of litestream succeeds without being done.
+#[test]
+fn a_missing_fsync_is_noticed() {
+    if std::env::var_os("LITESTREAM_NO_MOUNT").is_some_and(|v| v == "1") {
+        return;
+    }
+    noticed(
+        "case $1 in restore) exec LITESTREAM \"$@\";; esac
+         exec strace -D -f -qq -o /dev/null -e trace=fsync,fdatasync -e inject=fsync,fdatasync:retval=0 LITESTREAM \"$@\"",
+        &["cut", "rounds=30", "violations=1"],
+        &[
+            "content is not that of commit",
+            "was uploaded",
+            "was replicated",
+            "restore of",
+            "integrity check",
+            "malformed",
+            "was durable",
+        ],
     );
 }

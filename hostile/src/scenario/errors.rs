@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
+use rustix::process::Signal;
 
 use super::Episode;
 use crate::app::App;
@@ -15,7 +16,8 @@ use crate::trace::Failing;
 use crate::writer::Style;
 
 /// Calls and how they can fail. Not fcntl: an unlock that fails is no fault that exists. Not read and write: files are
-/// used by pread and pwrite; the others are events and the log.
+/// used by pread and pwrite; the others are events and the log. Not poll and epoll: strace may let go in the middle of a call,
+/// which then fails with ENOSYS; a process that is stopped and continued gets their EINTR, too.
 const FAULTS: &[(&str, &[&str])] = &[
     ("pwrite64", &["EIO", "ENOSPC", "EINTR", "EAGAIN"]),
     ("pread64", &["EIO", "EINTR", "EAGAIN"]),
@@ -29,7 +31,6 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("copy_file_range", &["EIO", "ENOSPC", "EINTR"]),
     ("getdents64", &["EIO"]),
     ("?newfstatat,?statx,?fstat,?stat,?lstat", &["EIO"]),
-    ("?poll,?ppoll,?epoll_wait,?epoll_pwait", &["EINTR"]),
     (
         "pwrite64,?fsync,?fdatasync,openat,?rename,?linkat",
         &["EIO", "ENOSPC"],
@@ -69,6 +70,10 @@ fn round(
     app: &mut App,
     daemon: &mut Daemon,
 ) -> Result<()> {
+    episode.tally.rounds += 1;
+    if episode.rng.random_bool(0.08) {
+        return stopped(episode, place, app, daemon);
+    }
     let rng = &mut episode.rng;
     let (calls, errors) = *FAULTS.choose(rng).unwrap_or(&FAULTS[0]);
     let error = *errors.choose(rng).unwrap_or(&"EIO");
@@ -81,7 +86,6 @@ fn round(
     };
     let how = format!("error={error}{when}");
     let limit = Duration::from_millis(rng.random_range(100..1800));
-    episode.tally.rounds += 1;
     let result = faulty(episode, place, app, daemon, (calls, &how), limit);
     result.map_err(|e| e.context(format!("{calls} {how} for {limit:?}")))
 }
@@ -107,6 +111,34 @@ fn faulty(
         daemon.must_live()?;
     }
     episode.tally.hits += failing.end()?.min(1);
+    healed(episode, place, app, daemon)
+}
+
+/// Stopped again and again for a moment, in the middle of whatever it does.
+fn stopped(
+    episode: &mut Episode,
+    place: &mut Place,
+    app: &mut App,
+    daemon: &mut Daemon,
+) -> Result<()> {
+    app.big(4500)?;
+    for _ in 0..episode.rng.random_range(5..40) {
+        daemon.signal(Signal::STOP);
+        std::thread::sleep(Duration::from_millis(episode.rng.random_range(0..60)));
+        daemon.signal(Signal::CONT);
+        std::thread::sleep(Duration::from_millis(episode.rng.random_range(0..40)));
+    }
+    app.must_live()?;
+    episode.tally.hits += 1;
+    healed(episode, place, app, daemon).context("stopped and continued")
+}
+
+fn healed(
+    episode: &mut Episode,
+    place: &mut Place,
+    app: &mut App,
+    daemon: &mut Daemon,
+) -> Result<()> {
     let node = app.pause()?;
     episode.note_app(app);
     let took = place.heals(daemon, node)?;

@@ -62,6 +62,15 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// How much is wanted.
+pub struct Request {
+    pub rounds: u64,
+    pub limit: Duration,
+    /// Of the first episode; each further one has the next number.
+    pub seed: u64,
+    pub violations: usize,
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -129,11 +138,14 @@ impl Episode<'_> {
 }
 
 /// Runs episodes until there were as many faults or the time is over.
-pub fn run(scenario: &Scenario, rounds: u64, limit: Duration, seed: u64) -> Result<Tally> {
+pub fn run(scenario: &Scenario, request: &Request) -> Result<Tally> {
     let (mut tally, mut points) = (Tally::default(), Points::default());
-    let start = Instant::now();
+    let (start, seed) = (Instant::now(), request.seed);
     let mut number = 0;
-    while tally.rounds < rounds && start.elapsed() < limit && tally.violations.len() < 5 {
+    while tally.rounds < request.rounds
+        && start.elapsed() < request.limit
+        && tally.violations.len() < request.violations
+    {
         let dir = tempfile::Builder::new().prefix("hostile-").tempdir()?;
         let before = tally.rounds;
         let mut episode = Episode {
@@ -142,7 +154,7 @@ pub fn run(scenario: &Scenario, rounds: u64, limit: Duration, seed: u64) -> Resu
             tally: &mut tally,
             points: &mut points,
             number,
-            rounds,
+            rounds: request.rounds,
         };
         if let Err(error) = (scenario.episode)(&mut episode) {
             let text = violation(scenario, seed + number, dir, &format!("{error:#}"));
