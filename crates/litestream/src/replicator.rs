@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::shared::{EndsWith, Shared, Status};
 use crate::staging::list_level;
 use crate::upload::Uploader;
-use crate::worker::{Command, ReplicaEnd, State, Worker};
+use crate::worker::{Command, Numbered, ReplicaEnd, State, Worker};
 
 /// How long opening a database waits for the replica's answer before it goes on without.
 const REPLICA_WAIT: Duration = Duration::from_secs(5);
@@ -119,31 +119,34 @@ impl Replicator {
     /// Captures everything committed by now and waits until it is in the replica: one attempt, which may be repeated after an
     /// error. Dropping the future stops the waiting, not the upload.
     pub async fn sync(&self) -> Result<Txid> {
-        let txid = self.request(Command::Capture).await?;
         // A snapshot that was needed beside it belongs to it.
         let snapshots = self.root.join(Level::SNAPSHOT.to_string());
-        self.uploaded(txid, || {
-            list_level(&self.env, &snapshots).is_ok_and(|names| names.is_empty())
-        })
-        .await?;
-        Ok(txid)
+        let done = || list_level(&self.env, &snapshots).is_ok_and(|names| names.is_empty());
+        loop {
+            let Numbered { what, numbering } = self.request(Command::Capture).await?;
+            if self.uploaded(what, numbering, &done).await? {
+                return Ok(what);
+            }
+        }
     }
 
     /// The same, with a level-9 snapshot of the position, even if one exists.
     pub async fn snapshot(&self) -> Result<FileInfo> {
-        let name = self.request(Command::Snapshot).await?;
-        let staged = self
-            .root
-            .join(Level::SNAPSHOT.to_string())
-            .join(name.to_string());
-        // The uploader removes a staged snapshot once the replica has it.
-        let gone = || {
-            self.env
-                .disk
-                .metadata(&staged)
-                .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        let dir = self.root.join(Level::SNAPSHOT.to_string());
+        let name = loop {
+            let Numbered { what, numbering } = self.request(Command::Snapshot).await?;
+            let staged = dir.join(what.to_string());
+            // The uploader removes a staged snapshot once the replica has it.
+            let gone = || {
+                self.env
+                    .disk
+                    .metadata(&staged)
+                    .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+            };
+            if self.uploaded(what.max, numbering, gone).await? {
+                break what;
+            }
         };
-        self.uploaded(name.max, gone).await?;
         let files = self
             .replica
             .list(Level::SNAPSHOT, Some(name.max), true)
@@ -183,16 +186,25 @@ impl Replicator {
         }
     }
 
-    /// Waits until the replica's position reaches `txid` and `done` holds, or a pass that began after now has failed.
-    async fn uploaded(&self, txid: Txid, done: impl Fn() -> bool) -> Result<()> {
+    /// Waits until the replica's position reaches `txid` and `done` holds, or a pass that began after now has failed. `false` if
+    /// meanwhile the replica turned out to hold another history, so that the number means nothing.
+    async fn uploaded(
+        &self,
+        txid: Txid,
+        numbering: u64,
+        done: impl Fn() -> bool,
+    ) -> Result<bool> {
         let mut progress = self.shared.progress.subscribe();
         // The failure of a pass that is running says nothing of what came after it began.
         let seen = progress.borrow().begun;
         self.kick.notify_one();
         loop {
             let now = *progress.borrow_and_update();
+            if now.numbering != numbering {
+                return Ok(false);
+            }
             if now.position >= Some(txid) && now.ended > 0 && done() {
-                return Ok(());
+                return Ok(true);
             }
             if now.closed {
                 return Err(Error::Closed);

@@ -53,6 +53,8 @@ pub struct Counters {
 pub(crate) struct Progress {
     /// End of what is in the replica.
     pub position: Option<Txid>,
+    /// How often what is staged got other numbers.
+    pub numbering: u64,
     /// Passes begun.
     pub begun: u64,
     /// Passes ended, successful or not.
@@ -135,6 +137,11 @@ impl Shared {
     pub fn replica_found(&self, position: Txid) {
         self.status.lock().replica_position = Some(position);
         self.progress.send_modify(|p| p.position = Some(position));
+    }
+
+    /// What is staged from now on goes by other numbers: a number given before says nothing any more.
+    pub fn rebased(&self) {
+        self.progress.send_modify(|p| p.numbering += 1);
     }
 
     pub fn pass_begins(&self) {

@@ -213,7 +213,7 @@ impl Uploader {
     /// The staged files don't reach back to the replica's position: a snapshot makes it contiguous again.
     async fn bridge(&mut self, at: Txid, first: Txid) -> Result<Txid> {
         tracing::info!(db = %self.name, replica_txid = %at, local_txid = %first, "local files do not reach back to the replica, taking a snapshot");
-        let name = self.request(Command::Snapshot).await?;
+        let name = self.request(Command::Snapshot).await?.what;
         self.upload_snapshots(name.max).await?;
         self.position = Some(name.max);
         self.shared.replica_found(name.max);

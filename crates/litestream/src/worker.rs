@@ -42,13 +42,22 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// What a worker is asked to do.
 pub(crate) enum Command {
     /// Stage everything committed by now; answers the position.
-    Capture(oneshot::Sender<Result<Txid>>),
+    Capture(oneshot::Sender<Result<Numbered<Txid>>>),
     /// The same, and a level-9 snapshot of it.
-    Snapshot(oneshot::Sender<Result<FileName>>),
+    Snapshot(oneshot::Sender<Result<Numbered<FileName>>>),
     /// The replica holds another history up to this TXID than what is staged: continue after it, with a full file.
     Rebase(Txid),
     /// Give up all locks and end.
     Close(oneshot::Sender<()>),
+}
+
+/// TXIDs, and the numbering that they belong to: after a rebase, what was staged before under some number goes by another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Numbered<T> {
+    /// By number.
+    pub what: T,
+    /// How many rebases came before.
+    pub numbering: u64,
 }
 
 /// Where a replica ends.
@@ -163,12 +172,14 @@ impl Worker {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Capture(reply) => {
-                let result = self.open().and_then(|()| self.capture_all());
-                let _ = reply.send(self.settle_result(result));
+                let result = self.open_current().and_then(|()| self.capture_all());
+                let result = self.settle_result(result);
+                let _ = reply.send(result.map(|txid| self.numbered(txid)));
             }
             Command::Snapshot(reply) => {
-                let result = self.open().and_then(|()| self.snapshot());
-                let _ = reply.send(self.settle_result(result));
+                let result = self.open_current().and_then(|()| self.snapshot());
+                let result = self.settle_result(result);
+                let _ = reply.send(result.map(|name| self.numbered(name)));
             }
             Command::Rebase(txid) => {
                 self.state.ahead = txid;
@@ -176,12 +187,24 @@ impl Worker {
                     Some(database) => database.rebase(txid),
                     None => Ok(()),
                 };
+                self.shared.rebased();
                 if self.settle_result(rebased).is_ok() {
                     self.state.full = Some(FullReason::ReplicaAhead);
                 }
             }
             Command::Close(_) => {}
         }
+    }
+
+    fn numbered<T>(&self, what: T) -> Numbered<T> {
+        let numbering = self.shared.progress.borrow().numbering;
+        Numbered { what, numbering }
+    }
+
+    /// For those who were promised what is committed by now: an open database may have been replaced a moment ago.
+    fn open_current(&mut self) -> Result<()> {
+        self.open()?;
+        self.check_identity()
     }
 
     /// One look at the database: open it, capture and checkpoint as far as that is due.
@@ -246,6 +269,9 @@ impl Worker {
         // What the replica has by now must not be numbered again, should local files be lost.
         let uploaded = self.shared.status().replica_position.unwrap_or_default();
         self.state.full = database.establish(self.state.ahead.max(uploaded))?;
+        if self.state.full == Some(FullReason::ReplicaAhead) {
+            self.shared.rebased();
+        }
         if let Some(position) = database.position() {
             self.shared.staged(position.txid, None);
         }
