@@ -54,7 +54,7 @@ impl Disk {
             Kind::Xfs => "loop,nouuid",
         };
         run("mount", &["-o", options, path(&self.image)?, path(&self.at)?]).context(
-            "cannot mount a file (container: grant it with `docker run --privileged`, or set LITESTREAM_NO_MOUNT=1)",
+            "cannot mount a file: this needs CAP_SYS_ADMIN, /dev/loop-control and a kernel with ext4 and xfs (container: `docker run --privileged`); LITESTREAM_NO_MOUNT=1 leaves it out",
         )
     }
 

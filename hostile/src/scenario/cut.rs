@@ -14,7 +14,7 @@ use super::Episode;
 use crate::app::App;
 use crate::daemon::Daemon;
 use crate::mount::{Disk, Kind};
-use crate::place::Place;
+use crate::place::{Acknowledged, Place};
 use crate::process::until;
 use crate::writer::Style;
 
@@ -73,28 +73,22 @@ fn round(
     mut app: App,
 ) -> Result<Option<App>> {
     episode.tally.rounds += 1;
-    let mut daemon = place.daemon(&[], &[])?;
-    load(&mut episode.rng, &mut app, 2200)?;
-    if episode.rng.random_bool(0.5) {
-        let node = app.pause()?;
-        episode.note_app(&app);
-        place.heals(&mut daemon, node)?;
-        app.go()?;
-        load(&mut episode.rng, &mut app, 1500)?;
-    }
+    let daemon = before(episode, place, &mut app)?;
     disk.cut(episode.rng.random_bool(0.2))?;
     episode.tally.hits += 1;
     std::thread::sleep(Duration::from_millis(episode.rng.random_range(0..80)));
     if on == On::Replica {
         app.must_live()?;
-        if episode.rng.random_bool(0.5) {
+    }
+    if let Some(mut daemon) = daemon {
+        if on == On::Replica && episode.rng.random_bool(0.5) {
             return lives_on(episode, place, disk, app, daemon);
         }
+        daemon.kill()?;
+        // What it said was durable when it said so.
+        let said = daemon.uploaded().unwrap_or(0);
+        place.acknowledged.txid = place.acknowledged.txid.max(said);
     }
-    daemon.kill()?;
-    // What it said was durable when it said so.
-    let said = daemon.uploaded().unwrap_or(0);
-    place.acknowledged.txid = place.acknowledged.txid.max(said);
     if on == On::Replica {
         app.pause()?;
         episode.note_app(&app);
@@ -109,6 +103,31 @@ fn round(
     place.replica_survived()?;
     place.source_survived(true)?;
     again(episode, place, None)
+}
+
+/// Work until the moment of the cut; what was acknowledged is noted, sometimes just before.
+fn before(episode: &mut Episode, place: &mut Place, app: &mut App) -> Result<Option<Daemon>> {
+    if episode.rng.random_bool(0.25) {
+        load(&mut episode.rng, app, 300)?;
+        let node = app.pause()?;
+        place.once()?;
+        let txid = place.contiguous()?;
+        place.acknowledged = Acknowledged { txid, node };
+        app.go()?;
+        return Ok(None);
+    }
+    let mut daemon = place.daemon(&[], &[])?;
+    load(&mut episode.rng, app, 2200)?;
+    if episode.rng.random_bool(0.5) {
+        let node = app.pause()?;
+        episode.note_app(app);
+        place.heals(&mut daemon, node)?;
+        app.go()?;
+        if episode.rng.random_bool(0.6) {
+            load(&mut episode.rng, app, 1500)?;
+        }
+    }
+    Ok(Some(daemon))
 }
 
 /// Some work for the application, most often short.

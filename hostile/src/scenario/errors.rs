@@ -77,7 +77,7 @@ fn round(
     let rng = &mut episode.rng;
     let (calls, errors) = *FAULTS.choose(rng).unwrap_or(&FAULTS[0]);
     let error = *errors.choose(rng).unwrap_or(&"EIO");
-    let n = rng.random_range(1..30);
+    let n = rng.random_range(1..12);
     let when = match rng.random_range(0..4) {
         0 => String::new(),
         1 => format!(":when={n}"),
