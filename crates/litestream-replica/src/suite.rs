@@ -4,10 +4,12 @@
 //! crate can be held to the same contract. The files it writes begin with a valid LTX header that carries their time,
 //! since a backend may look there.
 
+use std::future::Future;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use ltx::{FileName, Header, PageSize, Txid};
+use tokio::sync::oneshot;
 
 use crate::env::{Env, UnixMillis};
 use crate::{ErrorKind, FileInfo, Level, SharedReplica, Source};
@@ -81,6 +83,17 @@ fn content(name: FileName, created: UnixMillis, len: usize, salt: u8) -> Bytes {
 }
 
 impl Bench {
+    /// Runs a future beside the others.
+    fn start<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (done, ended) = oneshot::channel();
+        let work = async { drop(done.send(work.await)) };
+        self.env.spawn.task(&self.case, Box::pin(work));
+        ended
+    }
+
     async fn write(&self, level: Level, name: FileName, created: i64, len: usize) -> Bytes {
         let created = UnixMillis(created);
         let bytes = content(name, created, len, 0);

@@ -1,7 +1,7 @@
 //! The cases of the conformance suite.
 
 use bytes::Bytes;
-use tokio::task::JoinSet;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::{Bench, content, name};
 use crate::env::UnixMillis;
@@ -293,10 +293,10 @@ async fn big_file(b: &Bench) {
 }
 
 async fn concurrent_writes_of_different_names(b: &Bench) {
-    let mut writes = JoinSet::new();
+    let mut writes = Vec::new();
     for txid in 1..=40 {
         let replica = b.replica.clone();
-        writes.spawn(async move {
+        writes.push(b.start(async move {
             let (file, created) = (name(txid, txid), UnixMillis(TIME + txid as i64));
             let level = if txid % 2 == 0 { L0 } else { SNAPSHOT };
             replica
@@ -307,10 +307,10 @@ async fn concurrent_writes_of_different_names(b: &Bench) {
                     created,
                 )
                 .await
-        });
+        }));
     }
-    for done in writes.join_all().await {
-        let info = done.expect("write");
+    for done in writes {
+        let info = done.await.expect("it ends").expect("write");
         let read = b.read(info.level, info.name, 0, None).await;
         assert_eq!(read, content(info.name, info.created, 2000, 0));
     }
@@ -323,7 +323,7 @@ async fn concurrent_writes_of_different_names(b: &Bench) {
 async fn concurrent_writes_of_one_name(b: &Bench) {
     let file = name(1, 8);
     let version = |i: u8| content(file, UnixMillis(TIME), 100_000 + usize::from(i), i);
-    let mut writes = JoinSet::new();
+    let mut writes = Vec::new();
     let shared = b.local_file("shared.ltx", &version(0));
     for i in 0..16u8 {
         let replica = b.replica.clone();
@@ -333,14 +333,14 @@ async fn concurrent_writes_of_one_name(b: &Bench) {
         } else {
             Source::Bytes(version(i))
         };
-        writes.spawn(async move {
+        writes.push(b.start(async move {
             replica
                 .write(SNAPSHOT, file, source, UnixMillis(TIME))
                 .await
-        });
+        }));
     }
-    for done in writes.join_all().await {
-        done.expect("write");
+    for done in writes {
+        done.await.expect("it ends").expect("write");
     }
     let read = b.read(SNAPSHOT, file, 0, None).await;
     assert!(
@@ -359,7 +359,7 @@ async fn s12_readers_never_see_a_part(b: &Bench) {
         .collect();
     let replica = b.replica.clone();
     let sources = versions.clone();
-    let writer = tokio::spawn(async move {
+    let mut writer = b.start(async move {
         for i in 0..20 {
             let source = Source::Bytes(sources[i % 2].clone());
             replica
@@ -369,7 +369,17 @@ async fn s12_readers_never_see_a_part(b: &Bench) {
         }
     });
     let mut seen = 0;
-    while !writer.is_finished() || seen == 0 {
+    let mut writes = true;
+    while writes || seen == 0 {
+        if writes {
+            match writer.try_recv() {
+                Err(TryRecvError::Empty) => {}
+                ended => {
+                    ended.expect("writer");
+                    writes = false;
+                }
+            }
+        }
         for listed in b.list(L0, None).await {
             assert_eq!(listed.size, 1 << 20, "a file is listed in part");
             let read = b.read(L0, file, 0, None).await;
@@ -377,7 +387,6 @@ async fn s12_readers_never_see_a_part(b: &Bench) {
             seen += 1;
         }
     }
-    writer.await.expect("writer");
 }
 
 async fn extreme_txids(b: &Bench) {
