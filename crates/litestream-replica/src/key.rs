@@ -42,8 +42,24 @@ pub(crate) fn temp_begun_ms(file_name: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use ltx::Txid;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn temporary_names_are_read_as_written_and_no_other_text_is(
+            min in 1..u64::MAX, more in 0..9_u64, begun in 0..1_i64 << 48, random: u64, other in "\\PC{0,90}", at in 0..90_usize,
+        ) {
+            let name = FileName::new(Txid::new(min), Txid::new(min.saturating_add(more)));
+            let ours = temp_name(name, begun, random);
+            prop_assert_eq!(temp_begun_ms(&ours), Some(begun));
+            prop_assert_eq!(temp_begun_ms(&other), None);
+            let at = at.min(ours.len());
+            let spoilt = format!("{}{other}{}", &ours[..at], &ours[at..]);
+            prop_assert!(other.is_empty() || temp_begun_ms(&spoilt).is_none());
+        }
+    }
 
     #[test]
     fn local_layout() {
