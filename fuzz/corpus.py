@@ -141,3 +141,142 @@ for number in range(8):
     put("ltx_roundtrip", f"script-{number}", bytes([number]) + random.randbytes(40 * number))
 put("ltx_roundtrip", "snapshot", bytes(9) + bytes([5, 9]) + random.randbytes(120))
 put("ltx_roundtrip", "deleted", bytes(9) + bytes([0, 0]) + random.randbytes(60))
+
+
+# Listings, and what is asked of them.
+def listing(files, start=0):
+    """Each file is (level, min, max, created)."""
+    out = [start]
+    for level, low, high, created in files:
+        out += [level, low, high if level == 9 else high - low, created]
+    return bytes(out)
+
+
+single = lambda txids: [(0, txid, txid, txid) for txid in txids]
+ladder = [(9, 1, 10, 10), (1, 1, 6, 6), (1, 7, 12, 12), (2, 1, 8, 8), (9, 1, 20, 20), (1, 13, 20, 20), (2, 9, 16, 16)]
+listings = {
+    "empty": listing([]),
+    "whole": listing([(9, 1, 10, 10)] + single(range(11, 20))),
+    "no-snapshot": listing(single(range(1, 12))),
+    "ladder": listing(ladder + single(range(17, 26))),
+    "gap": listing([(9, 1, 10, 10)] + single([11, 12, 14, 15])),
+    "not-from-the-start": listing(single(range(5, 9))),
+    "twice": listing([(9, 1, 4, 9), (9, 1, 4, 3)] + single([5, 5, 6]) + [(1, 5, 7, 8), (3, 5, 7, 2)]),
+    "clock-back": listing([(9, 1, 10, 20), (9, 1, 12, 3), (9, 1, 14, 9)] + single(range(13, 20))),
+    "odd-snapshots": listing([(9, 0xE1, 9, 1), (9, 1, 8, 2), (9, 0xE5, 20, 3), (1, 9, 12, 3)]),
+    "the-highest": listing([(1, 0, 7, 1), (0, 8, 8, 2), (0, 9, 9, 3), (9, 0xE0, 20, 4), (0, 15, 15, 4)], start=0xF8),
+}
+for name, body in listings.items():
+    for target, head in [("latest", [0, 0]), ("txid", [1, 3]), ("before", [2, 12])]:
+        put("chain_plan", f"{name}-{target}", bytes(head) + body)
+    put("chain_retain", name, bytes([5, 20]) + body)
+put("chain_retain", "keep-all", bytes([0xFF, 20]) + listings["ladder"])
+put("chain_retain", "keep-none", bytes([0, 0xFF]) + listings["ladder"])
+for number in range(4):
+    put("chain_plan", f"random-{number}", random.randbytes(100))
+    put("chain_retain", f"random-{number}", random.randbytes(100))
+
+
+# Logs: as scripts, and byte for byte.
+def wal(order, page_size, salts, frames):
+    """Each frame is (page, commit, fill byte)."""
+    def update(sums, data):
+        s1, s2 = sums
+        for x, y in struct.iter_unpack(order + "II", data):
+            s1 = s1 + x + s2 & 0xFFFFFFFF
+            s2 = s2 + y + s1 & 0xFFFFFFFF
+        return s1, s2
+
+    head = struct.pack(">6I", 0x377F0682 | (order == ">"), 3007000, page_size, 7, *salts)
+    sums = update((0, 0), head)
+    out = head + struct.pack(">2I", *sums)
+    for page, commit, fill in frames:
+        start, body = struct.pack(">2I", page, commit), bytes([fill]) * page_size
+        sums = update(update(sums, start), body)
+        out += start + struct.pack(">4I", *salts, *sums) + body
+    return out
+
+
+frames = [(2, 0, 1), (3, 6, 2), (4, 0, 3), (7, 7, 4), (2, 0, 5)]
+for order, ending in [("<", "little"), (">", "big")]:
+    log = wal(order, 512, (1, 2), frames)
+    put("wal_scan", f"raw-{ending}", b"\1\0" + log)
+    put("wal_scan", f"raw-{ending}-cut", b"\1\0" + log[:-300])
+    put("wal_scan", f"raw-{ending}-restarted", b"\1\0" + wal(order, 512, (2, 9), frames[1:3]) + log[32 + 2 * 536 :])
+put("wal_scan", "raw-1024", b"\1\1" + wal("<", 1024, (1, 2), frames))
+put("wal_scan", "raw-other-page-size", b"\1\0" + wal("<", 1024, (1, 2), frames))
+put("wal_scan", "raw-header-only", b"\1\0" + wal("<", 512, (1, 2), []))
+put("wal_scan", "raw-nothing", b"\1\0")
+put("wal_scan", "raw-zeros", b"\1\0" + bytes(1200))
+script = lambda many: bytes([len(many)]) + b"".join(bytes([p - 1, c * 2 - 1 if c else 0] + ([f] if p > 1 else []) + [d]) for p, c, f, d in many)
+good = [(2, 0, 1, 0), (3, 6, 2, 0), (1, 0, 0, 0), (6, 7, 4, 0), (2, 0, 5, 0), (9, 0, 6, 0)]
+for name, damage in [("salts", 0xF0), ("content", 0xF1), ("checksum", 0xF2), ("page-zero", 0xF3)]:
+    bad = [(p, c, f, damage if at == 3 else d) for at, (p, c, f, d) in enumerate(good)]
+    put("wal_scan", f"script-bad-{name}", bytes([0, 0, 0, 5]) + script(bad) + bytes(4))
+put("wal_scan", "script-little", bytes([0, 0, 0, 5]) + script(good) + bytes(4))
+put("wal_scan", "script-big", bytes([2, 3, 0, 5]) + script(good) + bytes(4))
+put("wal_scan", "script-restarted", bytes([0, 0, 1, 5]) + script(good) + script(good[:2]) + bytes(4))
+put("wal_scan", "script-restarted-cut", bytes([0, 0, 1, 5]) + script(good) + script(good[:2]) + bytes([0xA1, 1, 0]))
+put("wal_scan", "script-shrinks", bytes([0, 0, 0, 5]) + script([(9, 6, 1, 0), (2, 2, 2, 0), (3, 4, 3, 0)]) + bytes(4))
+for word, value in [(0, 35), (1, 34), (2, 8), (2, 10), (2, 33), (4, 200)]:
+    put("wal_scan", f"script-header-{word}-{value}", bytes([0, 0, 2, 5, word, value]) + script(good) + bytes(4))
+for number in range(4):
+    put("wal_scan", f"script-random-{number}", bytes([0, number]) + random.randbytes(60))
+
+# Text.
+text = lambda target, name, *lines: put(target, name, "\n".join(lines).encode())
+text("duration", "units", "1h30m", "1.5s", "100ms", "43.981913ms", "5us", "100µs", "100μs", "10ns", "0", "+0", "-0")
+text("duration", "signs", "-1.5h", "+2m", "--1s", "-.5s", "1.s", ".s")
+text("duration", "limits", "9223372036854775807ns", "-9223372036854775808ns", "2562047h47m16.854775807s", "0.3333333333333333333h")
+text("duration", "refused", "", "5", "s", "1d", "1 s", "1.2.3s", "9999999h", "1e3s")
+text("duration", "sizes", "100MB", "1.5KB", "2GB", "1TB", "7B", "12", "-1MB", "nanB", "infKB", "1e400MB", "0x10B")
+text("duration", "quotes", 'say "x"', "a=b", "\x07\x1b\\", "zażółć\u200b𝄞", "\ufffd")
+put("duration", "bytes", bytes(range(256)))
+text("timestamp", "zulu", "2026-11-20T09:59:49Z", "2026-11-20t09:59:49.967z", "2026-11-20T09:59:49.967000001Z")
+text("timestamp", "offsets", "2026-11-20T04:59:49-05:00", "2026-11-20T09:59:49.5+00:00", "2026-11-20T23:59:59.999999999+23:59", "2026-11-20T09:59:49-00:00")
+text("timestamp", "limits", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "1969-12-31T23:59:59.9999Z", "2024-02-29T00:00:00Z", "1900-02-28T00:00:00Z")
+text("timestamp", "refused", "", "2026-11-20", "2026-11-20 09:59:49Z", "2026-11-20T09:59:49", "2026-13-20T09:59:49Z", "2025-02-29T00:00:00Z", "2026-11-20T24:00:00Z")
+text("timestamp", "almost", "2026-11-20T09:59:49+0530", "2026-11-20T09:59:49+05", "2026-11-20T09:59:49,5Z", "2026-11-20T09:59:60Z", "20261120T095949.000Z", "2026-11-20T09:59:49Z[UTC]", "+002026-11-20T09:59:49Z", "2026-11-20T09:59:49+05:30:10")
+text("exec_words", "plain", "myapp -port 8080")
+text("exec_words", "quotes", "a 'b c' \"d e\" f\\ g ''")
+text("exec_words", "escapes", "a \"b\\\"c\" 'b\\c' \\;b '\"' \"'\"")
+text("exec_words", "literal", "a `b c` $(d e) x$(f g) \"$(b c)\" '`b`' #b $X ~ *")
+text("exec_words", "shell", "echo a; echo b && c | d > e")
+text("exec_words", "unbalanced", "it's `b $(c \\")
+text("exec_words", "blank", " \t\r\n")
+text("exec_words", "wide", "zażółć\u00a0gęślą '𝄞 \u2028'")
+text("url", "file", "/abs/path/../x//y/./z/")
+text("url", "escapes", "/a%20b%2Fc%C3%A4 d%zz")
+text("url", "query", "/a?x=1#frag?y=%41 b")
+text("url", "scheme", "s3://bucket/prefix?region=x")
+text("url", "upper", "FILE:///A/../../B")
+text("url", "marks", "/x;y=!(*)'\"|^[]{}<>`~-_.$&+,:@")
+text("url", "dots", "../..//.../..a/./b..")
+text("url", "sqlite", "sqlite://dir/../x.db")
+text("url", "home", "~/x.db")
+put("url", "bytes", bytes(range(1, 256)))
+text("file_name", "good", "0000000000000001-00000000000000ff.ltx", "ffffffffffffffff-ffffffffffffffff.ltx", "0000000000000abc")
+text("file_name", "case", "0000000000000001-00000000000000FF.ltx", "0000000000000ABC")
+text("file_name", "order", "0000000000000002-0000000000000001.ltx", "0000000000000000-0000000000000001.ltx")
+text("file_name", "path", "../0000000000000001-0000000000000001.ltx", "0000000000000001-0000000000000001.ltx/x")
+text("file_name", "nearly", "+000000000000001-0000000000000001.ltx", "0000000000000001-0000000000000001.ltx.tmp", "000000000000001-00000000000000001.ltx", "00000000000000é")
+line = "{} 4096 0000000a deadbeef 12 00000001 00000002 7 2049 131 24576 1700000000000"
+text("cursor", "little", "0000000000000005", "0000000000000005 " + line.format("little"), "")
+text("cursor", "big", "ffffffffffffffff", "ffffffffffffffff " + line.format("big"), "")
+text("cursor", "other", "0000000000000006", "0000000000000005 " + line.format("little"), "")
+text("cursor", "cut", "0000000000000005", "0000000000000005 " + line.format("little"))
+text("cursor", "signs", "0000000000000005", "0000000000000005 little 512 +a +b +1 +c +d +0 +0 +0 +0 -5", "")
+text("cursor", "page-size", "0000000000000005", "0000000000000005 " + line.format("little").replace("4096", "4095"), "")
+
+words = lambda name, command, *many: put("args", name, bytes([command]) + b"\0".join(w if isinstance(w, bytes) else w.encode() for w in many))
+words("ltx", 0, "-level", "all", "--json", "file:///x")
+words("ltx-level", 0, "-level=9", "-json=F", "--", "-x")
+words("replicate", 1, "-exec", "app 'x y'", "-once=true", "/db", "s3://b/p")
+words("restore", 2, "-o", "out.db", "-txid=00000000000000ff", "-parallelism", "0x_1F", "-f=false", "-follow-interval=1h0.5s", "file:///x")
+words("restore-wrong", 2, "-parallelism=1__0", "-txid", "zz", "-timestamp=x")
+words("restore-unknown", 2, "--if-db-not-exist", "-paralelism=3")
+words("version", 3, "-h")
+words("populate", 4, "-db", "x", "-index-ratio=NaN", "-target-size=1.5GB", "-row-size", "-0b101")
+words("load", 5, "-db=x", "-duration", "-1.5h", "-read-ratio", "1e300", "x")
+words("dashes", 2, "---x", "-=x", "-", "--")
+words("bytes", 2, "-o", b"\xff\xfe", b"\xc3\x28", "-o=a=b")

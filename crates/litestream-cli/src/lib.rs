@@ -7,6 +7,8 @@ pub mod cmd;
 pub mod dispatch;
 mod exec;
 mod failure;
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod out;
 mod place;

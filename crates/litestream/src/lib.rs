@@ -7,6 +7,8 @@ mod capture;
 mod checkpoint_policy;
 mod database;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod replicator;
 pub mod restore;
 mod settings;

@@ -376,7 +376,8 @@ pub struct SavedCursor {
 }
 
 impl SavedCursor {
-    fn encode(&self, txid: Txid) -> String {
+    /// The line that notes it for `txid`.
+    pub fn encode(&self, txid: Txid) -> String {
         let (c, d) = (&self.cursor, &self.database);
         let order = if c.order == ByteOrder::Big {
             "big"
@@ -399,7 +400,8 @@ impl SavedCursor {
         )
     }
 
-    fn parse(text: &str, txid: Txid) -> Option<SavedCursor> {
+    /// Reads such a line; `None` if it is none, or notes another file.
+    pub fn parse(text: &str, txid: Txid) -> Option<SavedCursor> {
         let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
         let [
             saved,

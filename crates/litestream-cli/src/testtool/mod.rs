@@ -9,6 +9,8 @@ mod shrink;
 mod table;
 mod validate;
 
+pub(crate) use table::COMMANDS;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -162,7 +164,7 @@ fn size(path: &Path, env: &Env) -> u64 {
 }
 
 /// A size in bytes: a number with `B KB MB GB TB` (powers of 1024) or nothing behind it.
-fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let units = [("TB", 40), ("GB", 30), ("MB", 20), ("KB", 10), ("B", 0)];
     let (number, shift) = units
         .iter()

@@ -1,0 +1,50 @@
+//! Parsers that are private otherwise, for the fuzz targets alone. No part of the library's promise.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use jiff::tz::TimeZone;
+use litestream_replica::env::UnixMillis;
+
+use crate::args::Command;
+
+/// Reads a time as `restore -timestamp` does.
+pub fn timestamp(text: &str) -> Option<UnixMillis> {
+    crate::time::parse(text)
+}
+
+/// A time as listings and as log lines show it.
+pub fn shown_times(time: UnixMillis) -> [String; 2] {
+    [
+        crate::time::utc_seconds(time),
+        crate::time::log_time(time, &TimeZone::UTC),
+    ]
+}
+
+/// The words of a command as `replicate -exec` takes them; the error is the line that is shown.
+pub fn exec_words(command: &str) -> Result<Vec<String>, String> {
+    crate::exec::split(command).map_err(|failure| failure.message)
+}
+
+/// Reads a size as `litestream-test` does.
+pub fn size(text: &str) -> Option<u64> {
+    crate::testtool::parse_size(text)
+}
+
+/// The commands of `litestream-test`.
+pub fn test_commands() -> &'static [Command] {
+    crate::testtool::COMMANDS
+}
+
+/// Where a database that is named on the command line lies; `None` if it names a replica or nothing.
+pub fn database_path(arg: &OsStr) -> Option<PathBuf> {
+    if crate::place::is_replica(arg) {
+        return None;
+    }
+    crate::place::expand(arg).ok()
+}
+
+/// Text in quotes as errors show it, and as a log line shows it.
+pub fn quoted(text: &str) -> [String; 2] {
+    [crate::quote::go_quote(text), crate::quote::log_value(text)]
+}
