@@ -38,6 +38,9 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("pread64,pwrite64,openat,?fsync,?fdatasync", &["EINTR"]),
 ];
 
+/// Healing that took longer is worth a look.
+const SLOW: Duration = Duration::from_secs(10);
+
 pub fn episode(episode: &mut Episode) -> Result<()> {
     let style = Style::random(&mut episode.rng);
     let (source, replica) = (episode.work.join("source"), episode.work.join("replica"));
@@ -86,7 +89,16 @@ fn round(
     };
     let how = format!("error={error}{when}");
     let limit = Duration::from_millis(rng.random_range(100..1800));
+    let before = episode.tally.healing;
     let result = faulty(episode, place, app, daemon, (calls, &how), limit);
+    let took = episode.tally.healing;
+    if took > before && took > SLOW {
+        let took = took.as_secs_f64();
+        println!(
+            "{calls} {how} for {limit:?}: {took:.1} s until all was made up for\n{}\n",
+            daemon.tail()
+        );
+    }
     result.map_err(|e| e.context(format!("{calls} {how} for {limit:?}")))
 }
 
