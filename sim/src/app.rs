@@ -158,7 +158,8 @@ impl App {
         conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         let synchronous = if plan.has(Feature::SyncFull) && rng.chance(500) {
             "FULL"
-        } else if plan.has(Feature::SyncOff) && rng.chance(500) {
+        } else if plan.has(Feature::SyncOff) && !plan.has(Feature::PowerCut) && rng.chance(500) {
+            // With a power cut SQLite promises nothing.
             "OFF"
         } else {
             "NORMAL"

@@ -9,6 +9,7 @@ use litestream::{Replicator, Settings, Status};
 use ltx::Txid;
 
 use crate::sched::{self, FiberId, Nanos, Process};
+use crate::vfs;
 use crate::world::{DATABASE, World};
 
 /// How often the operator looks for an answer.
@@ -98,14 +99,14 @@ impl Engine {
     /// Ends it in peace, or kills it if that takes too long.
     pub fn close(self, limit: Nanos) -> bool {
         let closed = self.ask(Ask::Close, limit).is_some();
-        sched::kill(self.process);
+        vfs::kill(self.process);
         closed
     }
 
     /// Kills it.
     pub fn kill(self) {
         self.world.note(|| format!("engine {:?} killed", self.process));
-        sched::kill(self.process);
+        vfs::kill(self.process);
     }
 }
 

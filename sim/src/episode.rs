@@ -86,10 +86,8 @@ fn stage(plan: Rc<Plan>, result: &RefCell<Outcome>) {
 fn finish(world: &World, operator: &mut Operator) {
     world.note(|| "faults end".to_owned());
     world.storage.heal();
+    operator.last_words();
     operator.start_engine();
-    if world.history.is_empty() {
-        return; // no application ever got as far as a first commit
-    }
     let until = sched::now() + HEALED_MAX;
     let mut last = String::from("no answer");
     loop {
@@ -102,6 +100,7 @@ fn finish(world: &World, operator: &mut Operator) {
         }
         if sched::now() > until {
             world.violation(format!("O9: no sync succeeds after all faults have ended: {last}"));
+            world.note(sched::who_waits);
             return;
         }
         sched::sleep(SECOND);

@@ -70,6 +70,9 @@ fn run() -> Result<bool> {
 }
 
 fn one(plan: &Plan, loud: bool, smaller: bool) -> Result<bool> {
+    if loud {
+        log::show_engine();
+    }
     log::set(loud);
     let outcome = episode::run(plan);
     log::set(false);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use ltx::Txid;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::app::{App, Shared};
 use crate::disk::errno;
@@ -16,6 +17,7 @@ use crate::plan::{Backend, Feature};
 use crate::restore;
 use crate::rng::Rng;
 use crate::sched::{self, FiberId, Nanos, Process};
+use crate::vfs;
 use crate::world::{DATABASE, STATE, World};
 
 /// A second.
@@ -87,7 +89,7 @@ impl Operator {
 
     fn kill_apps(&mut self) {
         for (process, _) in &self.running {
-            sched::kill(*process);
+            vfs::kill(*process);
         }
     }
 
@@ -116,6 +118,27 @@ impl Operator {
         }
     }
 
+    /// One more commit after everything, which also makes a database where there is none any more.
+    pub fn last_words(&mut self) {
+        let (world, process) = (self.world.clone(), self.process());
+        let fiber = sched::spawn(process, "last words", move || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+                | OpenFlags::SQLITE_OPEN_CREATE
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let write = || -> rusqlite::Result<()> {
+                let conn = Connection::open_with_flags_and_vfs(DATABASE, flags, "sim")?;
+                conn.busy_timeout(std::time::Duration::from_secs(60))?;
+                conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+                conn.execute_batch("CREATE TABLE IF NOT EXISTS last(n); INSERT INTO last VALUES (1)")
+            };
+            if let Err(error) = write() {
+                world.note(sched::who_waits);
+                world.violation(format!("O7: the last commit failed: {error}"));
+            }
+        });
+        sched::join(fiber);
+    }
+
     fn operate(&mut self, rng: &mut Rng) {
         let possible = self.possible();
         let feature = rng.pick(&possible);
@@ -126,7 +149,7 @@ impl Operator {
             Feature::MidRestore => self.restore(rng),
             Feature::AppCrash => {
                 let index = rng.below(self.running.len() as u64) as usize;
-                sched::kill(self.running[index].0);
+                vfs::kill(self.running[index].0);
             }
             Feature::EngineKill => {
                 self.kill_engine();
@@ -189,6 +212,8 @@ impl Operator {
     fn restore(&mut self, rng: &mut Rng) {
         let process = self.process();
         let acked = self.acks.borrow().iter().map(|ack| ack.node).max();
+        // A listing that is old shows an old replica.
+        let acked = acked.filter(|_| self.world.plan.backend != Backend::Eventual);
         let world = self.world.clone();
         let target = rng.next();
         let fiber = sched::spawn(process, "restore", move || {
@@ -203,14 +228,14 @@ impl Operator {
         while !sched::is_finished(fiber) && sched::now() < until {
             sched::sleep(10_000_000);
         }
-        sched::kill(process);
+        vfs::kill(process);
     }
 
     fn power_cut(&mut self, rng: &mut Rng) {
         self.kill_engine();
         self.kill_apps();
         let image = rng.pick(&[CutImage::NothingUnsynced, CutImage::AllButLast, CutImage::Random, CutImage::Random]);
-        self.world.disk.power_cut(image);
+        vfs::power_cut(&self.world.disk, image);
         if rng.chance(500) {
             self.start_engine();
         } else {
@@ -271,33 +296,34 @@ impl Operator {
     /// Another database takes the place of this one, as when a backup is copied back by hand.
     fn replace(&mut self, rng: &mut Rng) {
         self.kill_apps();
-        let engine_runs = rng.chance(400);
-        if !engine_runs {
+        let copies = self.world.history.copies();
+        let removed = copies.is_empty() || rng.chance(333);
+        // Replaced while the engine is opening it: SQLite itself may then mix two databases.
+        let settled = self
+            .engine
+            .as_ref()
+            .is_some_and(|engine| engine.status().position.is_some());
+        if !(settled && rng.chance(400)) {
             self.kill_engine();
         }
         let disk = &self.world.disk;
         for suffix in ["-wal", "-shm", "-journal"] {
             let _ = disk.remove(Path::new(&format!("{DATABASE}{suffix}")));
         }
-        let copies = self.world.history.copies();
         let fresh = Path::new("/db/other.db");
-        match rng.below(3) {
-            0 => {
-                let _ = disk.remove(Path::new(DATABASE)); // recreated by the application
-            }
-            _ if copies.is_empty() => {}
-            _ => {
-                let bytes = &copies[rng.below(copies.len() as u64) as usize];
-                let _ = disk.remove(fresh);
-                if let Ok(file) = disk.create_new(fresh, 0o644)
-                    && file.write_at(bytes, 0).is_ok()
-                {
-                    file.sync();
-                    let _ = disk.rename(fresh, Path::new(DATABASE));
-                    let _ = disk.sync_dir(Path::new("/db"));
-                }
+        if removed {
+            let _ = disk.remove(Path::new(DATABASE)); // recreated by the application
+        } else {
+            let bytes = &copies[rng.below(copies.len() as u64) as usize];
+            let _ = disk.remove(fresh);
+            if let Ok(file) = disk.create_new(fresh, 0o644)
+                && file.write_at(bytes, 0).is_ok()
+            {
+                file.sync();
+                let _ = disk.rename(fresh, Path::new(DATABASE));
             }
         }
+        let _ = disk.sync_dir(Path::new("/db"));
         self.world.history.look();
         self.start_apps();
         sched::sleep(rng.below(2) * rng.below(SECOND));

@@ -37,7 +37,6 @@ pub struct World {
     /// What was committed.
     pub history: History,
     violations: Rc<RefCell<Vec<String>>>,
-    log: Rc<RefCell<Vec<String>>>,
 }
 
 impl World {
@@ -60,7 +59,6 @@ impl World {
             plan,
             disk,
             violations: Rc::default(),
-            log: Rc::default(),
         }
     }
 
@@ -124,9 +122,7 @@ impl World {
     /// Notes what happens, for those who look at one episode.
     pub fn note(&self, what: impl FnOnce() -> String) {
         if crate::log::is_on() {
-            let line = format!("{:>10.4} {}", crate::sched::now() as f64 / 1e9, what());
-            crate::log::line(&line);
-            self.log.borrow_mut().push(line);
+            crate::log::line(&what());
         }
     }
 }

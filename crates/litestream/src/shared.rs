@@ -69,6 +69,7 @@ pub(crate) struct Progress {
 pub(crate) struct Shared {
     status: Mutex<Status>,
     staged: watch::Sender<Option<Txid>>,
+    claimed: watch::Sender<bool>,
     pub progress: watch::Sender<Progress>,
     /// The last upload failure, for whoever waits.
     failure: Mutex<Option<Arc<crate::Error>>>,
@@ -79,6 +80,7 @@ impl Shared {
         Shared {
             status: Mutex::default(),
             staged: watch::Sender::new(None),
+            claimed: watch::Sender::new(false),
             progress: watch::Sender::new(Progress::default()),
             failure: Mutex::new(None),
         }
@@ -86,6 +88,18 @@ impl Shared {
 
     pub fn status(&self) -> Status {
         self.status.lock().clone()
+    }
+
+    /// The state folder is ours.
+    pub fn claimed(&self) {
+        self.claimed.send_replace(true);
+    }
+
+    /// Waits until the state folder is ours.
+    pub async fn wait_claimed(&self) {
+        let mut claimed = self.claimed.subscribe();
+        // The sender lives as long as `self`.
+        let _ = claimed.wait_for(|claimed| *claimed).await;
     }
 
     /// A file was staged, or a position found.

@@ -1,6 +1,6 @@
 //! The local directory of staged LTX files: the queue between capture and upload, and the memory of the position.
 //!
-//! Owns `META/ltx/<level>/` and `META/cursor`. Promise: a file under its final name is whole unless power failed
+//! Owns `META/ltx/<level>/`, `META/cursor` and `META/lock`. Promise: a file under its final name is whole unless power failed
 //! before [`Staging::make_durable`]; [`Staging::newest_valid`] tells. Leftovers of interrupted writes are removed at open.
 
 use std::io::{self, Read, Write};
@@ -8,13 +8,68 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use litestream_replica::Level;
-use litestream_replica::env::{Env, File, Kind, UnixMillis};
+use litestream_replica::env::{Env, File, Held, Kind, UnixMillis};
 use ltx::{FileName, Header, PageNo, Txid};
 
 use crate::error::{Error, Result};
 use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
 
 const TEMP_SUFFIX: &str = ".tmp";
+/// Locked by the one process that works here.
+const LOCK: &str = "lock";
+
+/// The right to work in `meta`, which no second process has at the same time. `None` if there is neither a state folder nor a
+/// database to make one for.
+pub fn claim(env: &Env, database: &Path, meta: &Path) -> Result<Option<Box<dyn Held>>> {
+    let disk = &env.disk;
+    let db = match disk.metadata(database) {
+        Ok(found) => Some(found),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(Error::io("stat database", database)(e)),
+    };
+    match &db {
+        Some(_) => make_dir(env, meta, database)?,
+        None if disk.metadata(meta).is_ok_and(|m| m.kind == Kind::Dir) => {}
+        None => return Ok(None),
+    }
+    let path = meta.join(LOCK);
+    let mode = db.as_ref().map_or(0o600, |m| m.mode & 0o777);
+    let held = disk.lock(&path, mode).map_err(Error::io("lock", &path))?;
+    if held.is_none() {
+        return Err(Error::Busy {
+            path: meta.to_owned(),
+            what: "another process (a second litestream?) works in this state folder",
+        });
+    }
+    if let Some(m) = db {
+        let _ = disk.set_owner(&path, m.uid, m.gid); // best effort: only root may
+    }
+    Ok(held)
+}
+
+/// Creates a directory with the mode and owner of the database's own folder.
+fn make_dir(env: &Env, path: &Path, database: &Path) -> Result<()> {
+    let disk = &env.disk;
+    if disk.metadata(path).is_ok_and(|m| m.kind == Kind::Dir) {
+        return Ok(());
+    }
+    let parent = database
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let like = disk
+        .metadata(parent)
+        .map_err(Error::io("stat directory", parent))?;
+    let mode = like.mode & 0o777;
+    disk.create_dir_all(path, if mode == 0 { 0o700 } else { mode })
+        .map_err(Error::io("create directory", path))?;
+    let _ = disk.set_owner(path, like.uid, like.gid); // best effort: only root may
+    if let Some(parent) = path.parent() {
+        disk.sync_dir(parent)
+            .map_err(Error::io("sync directory", parent))?;
+    }
+    Ok(())
+}
 
 /// See the module.
 pub struct Staging {
@@ -77,14 +132,6 @@ impl Staging {
             .disk
             .metadata(database)
             .map_err(Error::io("stat database", database))?;
-        let parent = database
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        let dir = env
-            .disk
-            .metadata(parent)
-            .map_err(Error::io("stat directory", parent))?;
         let mut staging = Staging {
             env: env.clone(),
             meta: meta.to_owned(),
@@ -98,7 +145,7 @@ impl Staging {
             staging.level_dir(Level::L0),
             staging.level_dir(Level::SNAPSHOT),
         ] {
-            staging.ensure_dir(&path, dir.mode & 0o777, (dir.uid, dir.gid))?;
+            make_dir(env, &path, database)?;
         }
         for level in [Level::L0, Level::SNAPSHOT] {
             staging.remove_leftovers(&staging.level_dir(level))?;
@@ -106,21 +153,6 @@ impl Staging {
         staging.remove_leftovers(meta)?;
         staging.note_unsynced()?;
         Ok(staging)
-    }
-
-    fn ensure_dir(&self, path: &Path, mode: u32, owner: (u32, u32)) -> Result<()> {
-        let disk = &self.env.disk;
-        if disk.metadata(path).is_ok_and(|m| m.kind == Kind::Dir) {
-            return Ok(());
-        }
-        disk.create_dir_all(path, if mode == 0 { 0o700 } else { mode })
-            .map_err(Error::io("create directory", path))?;
-        let _ = disk.set_owner(path, owner.0, owner.1); // best effort: only root may
-        if let Some(parent) = path.parent() {
-            disk.sync_dir(parent)
-                .map_err(Error::io("sync directory", parent))?;
-        }
-        Ok(())
     }
 
     fn remove_leftovers(&self, dir: &Path) -> Result<()> {

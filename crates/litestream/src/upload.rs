@@ -45,6 +45,7 @@ pub(crate) struct Uploader {
 impl Uploader {
     /// Runs until the task is aborted.
     pub async fn run(mut self) {
+        self.shared.wait_claimed().await;
         let mut staged = self.shared.subscribe_staged();
         let mut backoff = Backoff::new(self.sync_interval);
         let mut logged: Option<(String, litestream_replica::env::Monotonic)> = None;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use litestream_replica::env::{Env, Monotonic, UnixMillis, Watcher};
+use litestream_replica::env::{Env, Held, Monotonic, UnixMillis, Watcher};
 use ltx::{FileName, PageSize, Txid};
 use tokio::sync::oneshot;
 
@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sqlite::WalState;
+use crate::staging;
 
 /// The same error is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -87,6 +88,8 @@ pub(crate) struct Worker {
 #[derive(Default)]
 pub(crate) struct State {
     database: Option<Database>,
+    /// The lock of the state folder, once it was taken.
+    claim: Option<Box<dyn Held>>,
     /// Why the next file must be full.
     full: Option<FullReason>,
     /// What the next file must come after, whatever lies on disk.
@@ -143,6 +146,7 @@ impl Worker {
             match self.next_command() {
                 Some(Command::Close(done)) => {
                     self.state.database = None;
+                    self.state.claim = None;
                     let _ = done.send(());
                     return;
                 }
@@ -261,6 +265,7 @@ impl Worker {
             return Ok(());
         }
         self.state.opened_at = Some(self.env.clock.monotonic());
+        self.claim()?;
         self.ask_replica()?;
         let (mut database, switched) = Database::open(&self.env, &self.settings)?;
         if switched {
@@ -280,6 +285,17 @@ impl Worker {
             .map_err(Error::io("watch", self.settings.wal_path()))?;
         self.state.complete_at = Some(self.env.clock.monotonic());
         self.state.database = Some(database);
+        Ok(())
+    }
+
+    /// Before anything is read or written in the state folder, by worker or uploader.
+    fn claim(&mut self) -> Result<()> {
+        if self.state.claim.is_none() {
+            let path = &self.settings.path;
+            let claim = staging::claim(&self.env, path, &self.settings.meta_path)?;
+            self.state.claim = Some(claim.ok_or_else(|| Error::NoDatabase(path.clone()))?);
+            self.shared.claimed();
+        }
         Ok(())
     }
 

@@ -40,6 +40,8 @@ pub mod errno {
     pub const EINTR: i32 = 4;
     /// The device failed.
     pub const EIO: i32 = 5;
+    /// The handle is not for this.
+    pub const EBADF: i32 = 9;
     /// Permission denied.
     pub const EACCES: i32 = 13;
     /// It exists already.

@@ -1,35 +1,19 @@
 //! What the storage does when all is well, what it may do when not, and what it never does.
 #![allow(clippy::disallowed_methods)] // a source file is made on the real disk
 
-use litestream_replica::env::{Clock, Monotonic, UnixMillis, real};
+use litestream_replica::env::{UnixMillis, real};
 use litestream_replica::{ErrorKind, Replica, Result, Source, suite};
 use ltx::Txid;
 
 use super::*;
+use crate::disk::SimDisk;
 use crate::sched::{Config, Process, Report};
 
-struct Virtual;
-
-#[async_trait::async_trait]
-impl Clock for Virtual {
-    fn now(&self) -> UnixMillis {
-        UnixMillis(sched::wall_millis())
-    }
-    fn monotonic(&self) -> Monotonic {
-        Monotonic(Duration::from_nanos(sched::now()))
-    }
-    fn sleep(&self, duration: Duration) {
-        sched::sleep(duration.as_nanos() as Nanos);
-    }
-    async fn sleep_async(&self, duration: Duration) {
-        self.sleep(duration);
-    }
-}
-
+/// The simulated world, but for the disk: sources lie on the real one.
 fn env() -> Env {
     Env {
-        clock: Arc::new(Virtual),
-        ..real::env()
+        disk: real::env().disk,
+        ..crate::env::env(Process(0), SimDisk::new())
     }
 }
 
@@ -67,15 +51,10 @@ fn there(replica: &SimReplica) -> Vec<u64> {
     replica.files().iter().map(|f| f.name.min.get()).collect()
 }
 
-/// The cases of the suite that need no runtime of their own.
 #[test]
 fn without_faults_every_kind_keeps_the_contract() {
     let scratch = tempfile::tempdir().unwrap();
-    let runtime = ["concurrent_", "s12_"];
-    let cases = suite::CASES
-        .iter()
-        .filter(|case| !runtime.iter().any(|start| case.starts_with(start)));
-    for (seed, case) in cases.enumerate() {
+    for (seed, case) in suite::CASES.iter().enumerate() {
         for profile in [Profile::strict, Profile::object_store, Profile::eventual] {
             let folder = scratch.path().join(format!(
                 "{case} {}",

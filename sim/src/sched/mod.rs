@@ -231,6 +231,11 @@ pub fn current_process() -> Process {
         .expect("only fibers belong to a process")
 }
 
+/// Who waits, and where: to look at what stands still.
+pub fn who_waits() -> String {
+    with(|world| world.who_waits()).unwrap_or_default()
+}
+
 /// Whether this code runs in a fiber of an episode.
 pub fn in_world() -> bool {
     WORLD.with(|world| match world.try_borrow() {

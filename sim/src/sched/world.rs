@@ -332,8 +332,8 @@ impl World {
         Next::Run(id)
     }
 
-    fn who_waits(&self) -> String {
-        let waiting = self.fibers.iter().filter(|f| f.state == State::Parked);
+    pub(super) fn who_waits(&self) -> String {
+        let waiting = self.fibers.iter().filter(|f| !matches!(f.state, State::Ended));
         let lines: Vec<String> = waiting
             .map(|f| match f.waits_at {
                 Some(at) => format!("{} (process {}) at {at}", f.name, f.process.0),

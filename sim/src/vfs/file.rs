@@ -148,6 +148,9 @@ impl OpenFile {
             }
         };
         let verdict = self.admit(Op::Write)?;
+        if self.readonly {
+            return Err(code(errno::EBADF));
+        }
         let data = match verdict {
             Verdict::Go => data,
             Verdict::Fail(errno) => return Err(code(errno)),
@@ -163,6 +166,10 @@ impl OpenFile {
 
     fn truncate(&self, len: i64) -> Result<(), c_int> {
         self.admit_or(Op::Resize, ffi::SQLITE_IOERR_TRUNCATE)?;
+        if self.readonly {
+            remember(errno::EINVAL);
+            return Err(ffi::SQLITE_IOERR_TRUNCATE);
+        }
         let mut len = len.max(0);
         if self.chunk > 0 {
             len = (len + self.chunk - 1) / self.chunk * self.chunk;
@@ -321,7 +328,6 @@ method!(
 method!(x_lock, Call::Lock, |open, level: c_int| level as u64, {
     open.admit(Op::Memory)?;
     open.lock(Level::from_code(level))
-        .map_err(|_| ffi::SQLITE_BUSY)
 });
 
 method!(x_unlock, Call::Unlock, |open, level: c_int| level as u64, {

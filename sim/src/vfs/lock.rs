@@ -4,8 +4,11 @@
 //! Promise: the same answers as `unixLock`, `posixUnlock`, `unixCheckReservedLock` and the deferred close of `unixClose`.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::c_int;
 use std::ops::Range;
 use std::rc::Rc;
+
+use rusqlite::ffi;
 
 use super::file::OpenFile;
 use super::shm::ShmNode;
@@ -34,9 +37,6 @@ impl Level {
         }
     }
 }
-
-/// The lock was not free.
-pub struct Busy;
 
 const PENDING: Range<u8> = 0..1;
 const RESERVED: Range<u8> = 1..2;
@@ -75,7 +75,7 @@ impl Stage {
 }
 
 impl OpenFile {
-    pub fn lock(&mut self, want: Level) -> Result<(), Busy> {
+    pub fn lock(&mut self, want: Level) -> Result<(), c_int> {
         if self.level >= want {
             return Ok(());
         }
@@ -85,42 +85,46 @@ impl OpenFile {
         let inode_level = info.level.get();
         let siblings = self.level != inode_level;
         if siblings && (inode_level >= Level::Pending || want > Level::Shared) {
-            return Err(Busy);
+            return Err(ffi::SQLITE_BUSY);
         }
         if want == Level::Shared {
             return self.lock_shared(&info);
         }
         if want == Level::Exclusive && self.level == Level::Reserved {
             if !self.handle.lock(PENDING, Some(Hold::Exclusive)) {
-                return Err(Busy);
+                return Err(ffi::SQLITE_BUSY);
             }
             self.level = Level::Pending;
             info.level.set(Level::Pending);
         }
         let blocked = want == Level::Exclusive && info.shared.get() > 1;
         if blocked || self.shares_memory_with_other_processes() {
-            return Err(Busy);
+            return Err(ffi::SQLITE_BUSY);
+        }
+        if self.readonly {
+            // The system refuses a write lock through a handle for reading.
+            return Err(ffi::SQLITE_IOERR_LOCK);
         }
         let place = match want {
             Level::Reserved => RESERVED,
             _ => SHARED,
         };
         if !self.handle.lock(place, Some(Hold::Exclusive)) {
-            return Err(Busy);
+            return Err(ffi::SQLITE_BUSY);
         }
         self.level = want;
         info.level.set(want);
         Ok(())
     }
 
-    fn lock_shared(&mut self, info: &InodeInfo) -> Result<(), Busy> {
+    fn lock_shared(&mut self, info: &InodeInfo) -> Result<(), c_int> {
         if matches!(info.level.get(), Level::Shared | Level::Reserved) {
             info.shared.set(info.shared.get() + 1);
         } else {
             if self.handle.lock_of_others(PENDING, Hold::Shared).is_some()
                 || !self.handle.lock(SHARED, Some(Hold::Shared))
             {
-                return Err(Busy);
+                return Err(ffi::SQLITE_BUSY);
             }
             info.shared.set(1);
             info.level.set(Level::Shared);

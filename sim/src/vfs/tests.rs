@@ -54,6 +54,9 @@ fn count(connection: &Connection) -> i64 {
 }
 
 fn episode(seed: u64, switch_per_mille: u32, work: impl FnOnce() + 'static) -> sched::Report {
+    // SQLite's generator of random numbers belongs to the whole OS process.
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _alone = ALONE.lock();
     let report = sched::run(
         Config {
             switch_per_mille,

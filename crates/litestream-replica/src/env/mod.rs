@@ -119,6 +119,9 @@ pub trait File: Send + Sync {
     }
 }
 
+/// A lock, until it is dropped.
+pub trait Held: Send + Sync {}
+
 /// The file system.
 pub trait Disk: Send + Sync {
     /// Opens an existing file for reading.
@@ -149,6 +152,9 @@ pub trait Disk: Send + Sync {
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// Resolves links and makes the path absolute.
     fn canonicalize(&self, path: &Path) -> io::Result<std::path::PathBuf>;
+    /// Takes the lock of the file at `path`, which is created with `mode` if it is missing, for as long as the result lives and this
+    /// process does. `None` if somebody has it.
+    fn lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Held>>>;
     /// Makes the entries of a directory (creations, renames, removals) durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 

@@ -21,12 +21,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use super::{
-    Clock, DirEntry, Disk, Ended, Entropy, Env, File, Kind, Metadata, Monotonic, Running, Spawn,
+    Clock, DirEntry, Disk, Ended, Entropy, Env, File, Held, Kind, Metadata, Monotonic, Running, Spawn,
     Task, UnixMillis, Watch, Watcher,
 };
 
@@ -46,6 +46,11 @@ pub fn env() -> Env {
 pub struct RealDisk;
 
 struct RealFile(fs::File);
+
+/// The lock goes with the descriptor.
+struct Locked(#[allow(dead_code, reason = "held, not read")] fs::File);
+
+impl Held for Locked {}
 
 fn kind(file_type: fs::FileType) -> Kind {
     if file_type.is_file() {
@@ -171,6 +176,21 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Held>>> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(mode)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Box::new(Locked(file)))),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use litestream::env::{DirEntry, Disk, Env, File, Metadata, UnixMillis};
+use litestream::env::{DirEntry, Disk, Env, File, Held, Metadata, UnixMillis};
 
 #[derive(Clone)]
 pub struct BrokenDisk {
@@ -175,6 +175,10 @@ impl Disk for BrokenDisk {
     }
     fn canonicalize(&self, path: &Path) -> io::Result<PathBuf> {
         self.inner.canonicalize(path)
+    }
+    fn lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Held>>> {
+        self.hit(path)?;
+        self.inner.lock(path, mode)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.hit(dir)?;

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::env::{DirEntry, Disk, Metadata};
+use crate::env::{DirEntry, Disk, Held, Metadata};
 
 /// The real disk until the countdown ends; the call that ends it fails, and every link does if told so.
 struct BrokenDisk {
@@ -91,6 +91,10 @@ impl Disk for SharedBrokenDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.step()?;
         real::RealDisk.rename(from, to)
+    }
+    fn lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Held>>> {
+        self.0.step()?;
+        real::RealDisk.lock(path, mode)
     }
     fn hard_link(&self, from: &Path, to: &Path) -> io::Result<()> {
         if self.0.no_links {
