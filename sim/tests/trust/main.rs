@@ -236,7 +236,7 @@ static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 #[test]
 fn connections_of_one_process() {
     let _alone = ALONE.lock();
-    for seed in 0..5000 {
+    for seed in 0..400 {
         let steps = script(seed);
         compare(seed, &steps, &simulated(&steps), &real(&steps));
     }
@@ -246,7 +246,7 @@ fn connections_of_one_process() {
 fn connections_of_several_processes() {
     let _alone = ALONE.lock();
     let mut others: Vec<Other> = (0..CONNECTIONS).map(|_| Other::start()).collect();
-    for seed in 0..6000 {
+    for seed in 0..400 {
         let steps = script(seed);
         let real = real_apart(seed, &steps, &mut others);
         let mut simulated = simulated_apart(seed);
