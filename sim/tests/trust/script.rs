@@ -51,8 +51,9 @@ fn sql(dice: &mut Dice) -> String {
     let rows = dice.below(40) + 1;
     let bytes = dice.below(3000);
     let at = dice.below(60);
-    match dice.below(40) {
-        0 | 1 => format!("PRAGMA journal_mode={mode}"),
+    match dice.below(44) {
+        0 => format!("PRAGMA journal_mode={mode}"),
+        1 => "UPDATE t SET v = v || 'x' WHERE id % 3 = 0".to_owned(),
         2..5 => format!("PRAGMA wal_checkpoint({check})"),
         5 => format!("PRAGMA page_size={size}"),
         6 => "VACUUM".to_owned(),
@@ -103,9 +104,33 @@ fn sql(dice: &mut Dice) -> String {
                 "PRAGMA journal_mode",
             ])
             .to_owned(),
-        38 => "ATTACH 'other.db' AS o".to_owned(),
+        38..42 => "BEGIN; SELECT count(*) FROM t".to_owned(),
+        42 => "ATTACH 'other.db' AS o".to_owned(),
         _ => "CREATE TABLE IF NOT EXISTS o.w(a); INSERT INTO o.w VALUES(1)".to_owned(),
     }
+}
+
+/// Little else than locks: readers and writers that stand in each other's way.
+fn sql_of_locks(dice: &mut Dice) -> String {
+    dice.pick(&[
+        "BEGIN; SELECT count(*) FROM t",
+        "BEGIN; SELECT count(*) FROM t",
+        "SELECT max(id) FROM t",
+        "BEGIN IMMEDIATE",
+        "BEGIN IMMEDIATE; INSERT INTO t(v) VALUES(zeroblob(90000))",
+        "BEGIN EXCLUSIVE",
+        "INSERT INTO t(v) VALUES(randomblob(200))",
+        "INSERT INTO t(v) VALUES(randomblob(200))",
+        "PRAGMA cache_size=3",
+        "PRAGMA journal_mode=DELETE",
+        "PRAGMA journal_mode=WAL",
+        "COMMIT",
+        "COMMIT",
+        "COMMIT",
+        "COMMIT",
+        "ROLLBACK",
+    ])
+    .to_owned()
 }
 
 /// The script of a seed.
@@ -115,7 +140,7 @@ pub fn script(seed: u64) -> Vec<Step> {
         "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v)".to_owned(),
         format!(
             "PRAGMA journal_mode={}",
-            dice.pick(&["WAL", "DELETE", "WAL", "PERSIST"])
+            dice.pick(&["WAL", "DELETE", "WAL", "PERSIST", "TRUNCATE"])
         ),
     ];
     let mut steps: Vec<Step> = vec![Step::Open {
@@ -127,9 +152,14 @@ pub fn script(seed: u64) -> Vec<Step> {
             .into_iter()
             .map(|sql| Step::Sql { connection: 0, sql }),
     );
+    let of_locks = seed.is_multiple_of(3);
+    if of_locks {
+        let flags = OpenFlags::default();
+        steps.extend((1..CONNECTIONS).map(|connection| Step::Open { connection, flags }));
+    }
     for _ in 0..STEPS {
         let connection = dice.below(CONNECTIONS as u64) as usize;
-        steps.push(match dice.below(12) {
+        steps.push(match dice.below(if of_locks { 40 } else { 12 }) {
             0 | 1 => Step::Open {
                 connection,
                 flags: match dice.below(5) {
@@ -140,7 +170,11 @@ pub fn script(seed: u64) -> Vec<Step> {
             2 => Step::Close { connection },
             _ => Step::Sql {
                 connection,
-                sql: sql(&mut dice),
+                sql: if of_locks {
+                    sql_of_locks(&mut dice)
+                } else {
+                    sql(&mut dice)
+                },
             },
         });
     }
