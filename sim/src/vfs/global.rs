@@ -8,8 +8,9 @@ use std::sync::Once;
 
 use rusqlite::ffi::{self, sqlite3_file, sqlite3_vfs};
 
-use super::file::{CFile, Call, OpenFile, attach, detach, guard, step};
+use super::file::{Call, OpenFile, guard, step};
 use super::lock::Level;
+use super::methods::{CFile, attach, detach};
 use super::{LAST_ERRNO, Stage, caller, stage};
 use crate::disk::{FileHandle, Kind, Op, Verdict, errno};
 use crate::sched;
@@ -136,7 +137,7 @@ fn open(stage: &Rc<Stage>, path: Option<&Path>, flags: c_int) -> Result<(OpenFil
     }
     let info = database.then(|| stage.info(caller(), handle.id()));
     if database {
-        stage.databases.borrow_mut().insert(name.to_owned(), ());
+        stage.databases.borrow_mut().insert(name.to_owned());
     }
     let file = OpenFile {
         stage: stage.clone(),

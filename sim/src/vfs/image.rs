@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use super::shm::{DMS, REGION};
+use super::regions::REGION;
+use super::shm::DMS;
 use super::{beside, stage, wal};
 use crate::disk::SimDisk;
 

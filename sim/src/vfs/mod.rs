@@ -14,11 +14,13 @@ mod file;
 mod global;
 mod image;
 mod lock;
+mod methods;
+mod regions;
 mod shm;
 mod wal;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
@@ -30,7 +32,7 @@ use crate::sched::{self, Process};
 pub use global::register;
 pub use image::{Image, committed_image};
 use lock::InodeInfo;
-use shm::Regions;
+use regions::Regions;
 
 /// The name of the VFS.
 pub const NAME: &str = "sim";
@@ -52,7 +54,7 @@ struct Stage {
     /// Shared memory by inode of the `-shm` file.
     memory: RefCell<BTreeMap<u64, Weak<Regions>>>,
     /// Databases opened so far.
-    databases: RefCell<BTreeMap<PathBuf, ()>>,
+    databases: RefCell<BTreeSet<PathBuf>>,
 }
 
 thread_local! {
@@ -110,7 +112,7 @@ impl Stage {
     }
 
     fn published_all(&self) {
-        let all: Vec<PathBuf> = self.databases.borrow().keys().cloned().collect();
+        let all: Vec<PathBuf> = self.databases.borrow().iter().cloned().collect();
         for database in all {
             self.published(&database);
         }

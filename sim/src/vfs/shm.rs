@@ -3,7 +3,7 @@
 //! Promise: the same answers as `unixShmMap`, `unixShmLock`, `unixShmUnmap`. Whoever finds that nobody has the file open
 //! starts with empty memory, whatever the file says.
 
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::rc::Rc;
 use rusqlite::ffi;
 
 use super::file::OpenFile;
+use super::regions::{REGION, Regions};
 use super::{Stage, beside};
 use crate::disk::{FileHandle, Hold, Op, Verdict, errno};
 
@@ -21,78 +22,8 @@ pub const DMS: Range<u8> = LOCKS as u8..LOCKS as u8 + 1;
 /// The lock that a writer holds, and the one that recovery holds.
 const WRITE_LOCK: usize = 0;
 const RECOVER_LOCK: usize = 2;
-/// What SQLite asks for each time; a multiple of a memory page.
-pub const REGION: usize = 32 << 10;
 /// Length to which the first who opens the file cuts it.
 const CUT_LEN: u64 = 3;
-
-type Region = Box<UnsafeCell<[u64; REGION / 8]>>;
-
-/// The memory of one `-shm` file; all processes that have it mapped see the same.
-pub struct Regions {
-    file: FileHandle,
-    regions: RefCell<Vec<Region>>,
-}
-
-impl Regions {
-    fn count(&self) -> usize {
-        self.regions.borrow().len()
-    }
-
-    fn grow(&self, count: usize) {
-        let mut regions = self.regions.borrow_mut();
-        while regions.len() < count {
-            regions.push(Box::new(UnsafeCell::new([0; REGION / 8])));
-        }
-    }
-
-    fn pointer(&self, index: usize) -> *mut c_void {
-        let regions = self.regions.borrow();
-        regions
-            .get(index)
-            .map_or(std::ptr::null_mut(), |region| region.get().cast())
-    }
-
-    /// The bytes of the first region; none if there is none.
-    pub fn head(&self) -> Vec<u8> {
-        self.copy(1)
-    }
-
-    /// All bytes.
-    pub fn save(&self) -> Vec<u8> {
-        self.copy(usize::MAX)
-    }
-
-    fn copy(&self, most: usize) -> Vec<u8> {
-        let regions = self.regions.borrow();
-        let mut bytes = Vec::with_capacity(regions.len().min(most) * REGION);
-        for region in regions.iter().take(most) {
-            let from = region.get().cast::<u8>();
-            // SAFETY: the region is REGION bytes long and lives in its box; SQLite writes it only while it runs, and
-            // now this code runs on the one thread of the episode. Any bytes are valid.
-            bytes.extend_from_slice(unsafe { std::slice::from_raw_parts(from, REGION) });
-        }
-        bytes
-    }
-
-    /// Puts back what [`Regions::save`] gave.
-    pub fn restore(&self, bytes: &[u8]) {
-        let regions = self.regions.borrow();
-        for (region, bytes) in regions.iter().zip(bytes.chunks_exact(REGION)) {
-            let to = region.get().cast::<u8>();
-            // SAFETY: as above; both sides are REGION bytes long and don't overlap.
-            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, REGION) };
-        }
-    }
-
-    /// Writes the memory into the file.
-    pub fn flush(&self) {
-        let bytes = self.save();
-        if !bytes.is_empty() {
-            self.file.overlay(&bytes);
-        }
-    }
-}
 
 /// What the connections of one process share about one `-shm` file (`unixShmNode`).
 pub struct ShmNode {
@@ -123,24 +54,17 @@ impl ShmNode {
         let file = stage.disk.open(&path);
         let file = file.or_else(|_| stage.disk.create_new(&path, mode & 0o777));
         let file = file.map_err(|_| ffi::SQLITE_CANTOPEN)?;
-        let memory = match file.lock_of_others(DMS, Hold::Exclusive) {
-            None => {
-                let cut = file.set_len(CUT_LEN);
-                cut.map_err(|_| ffi::SQLITE_IOERR_SHMOPEN)?;
-                let memory = Rc::new(Regions {
-                    file: file.clone(),
-                    regions: RefCell::default(),
-                });
-                let weak = Rc::downgrade(&memory);
-                stage.memory.borrow_mut().insert(file.id(), weak);
-                memory
-            }
-            Some(_) => {
-                let memory = stage.memory.borrow().get(&file.id()).cloned();
-                memory
-                    .and_then(|weak| weak.upgrade())
-                    .ok_or(ffi::SQLITE_BUSY)?
-            }
+        let memory = if file.lock_of_others(DMS, Hold::Exclusive).is_none() {
+            let cut = file.set_len(CUT_LEN);
+            cut.map_err(|_| ffi::SQLITE_IOERR_SHMOPEN)?;
+            let memory = Rc::new(Regions::new(file.clone()));
+            let weak = Rc::downgrade(&memory);
+            stage.memory.borrow_mut().insert(file.id(), weak);
+            memory
+        } else {
+            let memory = stage.memory.borrow().get(&file.id()).cloned();
+            let memory = memory.and_then(|weak| weak.upgrade());
+            memory.ok_or(ffi::SQLITE_BUSY)?
         };
         file.lock(DMS, Some(Hold::Shared));
         Ok(ShmNode {

@@ -35,8 +35,9 @@ impl Step {
     /// Whose step it is.
     pub fn connection(&self) -> usize {
         match self {
-            Step::Open { connection, .. } | Step::Close { connection } => *connection,
-            Step::Sql { connection, .. } => *connection,
+            Step::Open { connection, .. }
+            | Step::Close { connection }
+            | Step::Sql { connection, .. } => *connection,
         }
     }
 }
