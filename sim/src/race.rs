@@ -21,8 +21,8 @@ const CHECKPOINTS: u32 = 40;
 const CHECKPOINTERS: u32 = 2;
 /// Steps between two commits at most: all three fibers come to their end at about the same time.
 const COMMIT_PAUSE_MAX: u64 = 40;
-/// Seldom, since the race needs that one fiber stays in its gap for a whole commit of another (measured: the best of 20 to
-/// 200).
+/// Seldom, since the race needs that one fiber stays in its gap for a whole commit of another. Of the settings that were
+/// tried this one found the most; with 50 to 400 and other pauses 3.50.2 passed 20,000 episodes.
 const SWITCH_PER_MILLE: u32 = 30;
 /// Virtual nanoseconds that a step takes.
 const STEP: u64 = 1_000;
