@@ -22,11 +22,14 @@ pub enum Ask {
     Sync,
     /// The same with a snapshot.
     Snapshot,
+    /// What is older than this goes, as far as it is not needed.
+    Retain(Duration),
     /// End in peace.
     Close,
 }
 
-type Answer = Rc<RefCell<Option<Result<Txid, String>>>>;
+/// What comes back some day.
+pub type Answer = Rc<RefCell<Option<Result<Txid, String>>>>;
 
 /// A promise of the engine: what was committed up to this state is in the replica.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +51,25 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts it.
+    /// Starts it with settings that the plan draws.
     pub fn start(world: &World, process: Process, acks: &Rc<RefCell<Vec<Ack>>>) -> Engine {
+        Engine::start_with(world, process, acks, settings(world))
+    }
+
+    /// Starts it.
+    pub fn start_with(
+        world: &World,
+        process: Process,
+        acks: &Rc<RefCell<Vec<Ack>>>,
+        settings: Settings,
+    ) -> Engine {
         world.note(|| format!("engine {process:?} starts"));
         let asked: Rc<RefCell<VecDeque<(Ask, Answer)>>> = Rc::default();
         let status: Rc<RefCell<Status>> = Rc::default();
         let body = Body {
             world: world.clone(),
             process,
+            settings,
             asked: Rc::clone(&asked),
             status: Rc::clone(&status),
             acks: Rc::clone(acks),
@@ -80,13 +94,19 @@ impl Engine {
         self.status.borrow().clone()
     }
 
-    /// Asks, and waits so long for the answer.
-    pub fn ask(&self, ask: Ask, limit: Nanos) -> Option<Result<Txid, String>> {
+    /// Asks, and does not wait.
+    pub fn post(&self, ask: Ask) -> Answer {
         let answer: Answer = Rc::default();
         self.asked
             .borrow_mut()
             .push_back((ask, Rc::clone(&answer)));
         sched::unpark(self.main);
+        answer
+    }
+
+    /// Asks, and waits so long for the answer.
+    pub fn ask(&self, ask: Ask, limit: Nanos) -> Option<Result<Txid, String>> {
+        let answer = self.post(ask);
         let until = sched::now() + limit;
         while answer.borrow().is_none() && sched::now() < until && !self.ended() {
             sched::sleep(LOOK);
@@ -113,6 +133,7 @@ impl Engine {
 struct Body {
     world: World,
     process: Process,
+    settings: Settings,
     asked: Rc<RefCell<VecDeque<(Ask, Answer)>>>,
     status: Rc<RefCell<Status>>,
     acks: Rc<RefCell<Vec<Ack>>>,
@@ -122,7 +143,7 @@ impl Body {
     fn run(self) {
         let env = crate::env::env(self.process, self.world.disk.clone());
         let replica = self.world.replica(&env);
-        let replicator = match Replicator::start(settings(&self.world), replica, env) {
+        let replicator = match Replicator::start(self.settings.clone(), replica, env) {
             Ok(replicator) => Rc::new(replicator),
             Err(error) => {
                 self.world.violation(format!("the engine does not start: {error}"));
@@ -151,10 +172,12 @@ impl Body {
                 let result = sched::block_on(async {
                     match ask {
                         Ask::Snapshot => replicator.snapshot().await.map(|info| info.name.max),
-                        _ => replicator.sync().await,
+                        Ask::Retain(keep) => replicator.enforce_retention(keep).await.map(|_| Txid::ZERO),
+                        Ask::Sync | Ask::Close => replicator.sync().await,
                     }
                 });
                 if let Ok(txid) = result
+                    && !matches!(ask, Ask::Retain(_))
                     && !world.history.is_empty()
                 {
                     acks.borrow_mut().push(Ack { node, txid });

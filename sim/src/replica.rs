@@ -67,6 +67,8 @@ struct State {
     faults: Faults,
     counts: Counts,
     calls: u64,
+    /// What each of them was.
+    ops: Vec<Op>,
     ordered: BTreeMap<u64, (Failure, When)>,
     stop: Option<Stop>,
     outage_until: Nanos,
@@ -105,6 +107,7 @@ impl SimReplica {
             faults: Faults::none(),
             counts: Counts::default(),
             calls: 0,
+            ops: Vec::new(),
             ordered: BTreeMap::new(),
             stop: None,
             outage_until: 0,
@@ -167,6 +170,11 @@ impl SimReplica {
     /// How many calls have begun; the number of the last one.
     pub fn calls(&self) -> u64 {
         self.shared.lock().calls
+    }
+
+    /// What each call was, the first one first.
+    pub fn ops(&self) -> Vec<Op> {
+        self.shared.lock().ops.clone()
     }
 
     /// The call of this number, counted from 1 at the beginning of the storage, fails.

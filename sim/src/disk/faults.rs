@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::SimDisk;
-use crate::sched::{self, FiberId, Nanos};
+use crate::sched::{self, FiberId, Nanos, Process};
 
 /// What a call does. Every call counts; those of the last group never fail by chance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +91,19 @@ pub struct Rule {
     pub per_million: u32,
 }
 
+/// A call as it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Who made it.
+    pub process: Process,
+    /// What it does.
+    pub op: Op,
+    /// Whose file it is about.
+    pub class: Class,
+    /// Which.
+    pub path: PathBuf,
+}
+
 /// The plan of faults.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -160,11 +173,17 @@ pub(super) struct Plan {
     fail_at: Option<(u64, Fault)>,
     stop_at: Option<(u64, FiberId)>,
     stopped: bool,
+    /// Who waits for the end of a stop.
+    waiting: Vec<FiberId>,
+    seen: Option<Vec<Seen>>,
 }
 
 impl Plan {
     fn idle(&self) -> bool {
-        self.faults.rules.is_empty() && self.fail_at.is_none() && self.stop_at.is_none()
+        self.faults.rules.is_empty()
+            && self.fail_at.is_none()
+            && self.stop_at.is_none()
+            && self.seen.is_none()
     }
 }
 
@@ -201,13 +220,30 @@ impl SimDisk {
         self.0.shared.plan.lock().stopped
     }
 
-    /// Ends a stop and forgets a planned single fault. Fibers that wait stay where they are: kill them first.
+    /// Ends a stop, whose survivors go on, and forgets a planned single fault.
     pub fn resume(&self) {
+        let mut waiting = Vec::new();
         self.plan(|plan| {
             plan.stop_at = None;
             plan.fail_at = None;
             plan.stopped = false;
+            waiting = std::mem::take(&mut plan.waiting);
         });
+        for fiber in waiting {
+            sched::unpark(fiber);
+        }
+    }
+
+    /// Keeps a list of all calls from now on.
+    pub fn record(&self) {
+        self.plan(|plan| plan.seen = Some(Vec::new()));
+    }
+
+    /// Ends the list, and gives it.
+    pub fn recorded(&self) -> Vec<Seen> {
+        let mut seen = None;
+        self.plan(|plan| seen = plan.seen.take());
+        seen.unwrap_or_default()
     }
 
     /// Number of calls so far, through all doors.
@@ -223,6 +259,7 @@ impl SimDisk {
         if !shared.planned.load(Ordering::Relaxed) {
             return Verdict::Go;
         }
+        self.note(op, path);
         self.wait_if_stopped(number);
         match self.decide(number, op, path) {
             None => Verdict::Go,
@@ -235,6 +272,19 @@ impl SimDisk {
                 sched::sleep(nanos);
                 Verdict::Go
             }
+        }
+    }
+
+    fn note(&self, op: Op, path: &Path) {
+        let mut plan = self.0.shared.plan.lock();
+        let Plan { faults, seen, .. } = &mut *plan;
+        if let Some(seen) = seen {
+            seen.push(Seen {
+                process: sched::current_process(),
+                op,
+                class: faults.class(path),
+                path: path.to_owned(),
+            });
         }
     }
 
@@ -257,6 +307,7 @@ impl SimDisk {
                 Some((_, manager)) if sched::current() != manager => {
                     let first = !plan.stopped;
                     plan.stopped = true;
+                    plan.waiting.push(sched::current());
                     first.then_some(manager)
                 }
                 _ => return,

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::sched;
-pub use faults::{Class, Fault, Faults, Op, Rule, Verdict};
+pub use faults::{Class, Fault, Faults, Op, Rule, Seen, Verdict};
 pub use file::FileHandle;
 pub use locks::Hold;
 pub use power::CutImage;

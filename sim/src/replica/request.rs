@@ -123,6 +123,7 @@ impl SimReplica {
             let mut state = self.shared.lock();
             let sent = state.advance();
             state.calls += 1;
+            state.ops.push(op);
             count(&mut state.counts, op);
             let number = state.calls;
             let profile = state.profile.clone();
