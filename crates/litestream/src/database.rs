@@ -7,6 +7,7 @@ mod checkpoint;
 
 pub use checkpoint::CheckpointReport;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::capture::{
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::sqlite::{Checkpointer, Reader, Sentinel, WalState};
-use crate::staging::{DatabaseStamp, Staging};
+use crate::staging::{DatabaseStamp, Noted, Staging};
 use crate::wal::{Cursor, Evidence, frame_offset, frame_size, restart_evidence};
 
 /// How long the guard is tried for; others hold it only while they checkpoint.
@@ -89,21 +90,29 @@ impl Database {
     }
 
     /// Finds the position from what lies on disk. `ahead`: a TXID that the next file must come after, whatever lies on disk (the
-    /// replica's highest). The reason says why a full file is needed, if one is.
-    pub fn establish(&mut self, ahead: Txid) -> Result<Option<FullReason>> {
+    /// highest number given so far), with its page size if that is known. The reason says why a full file is needed, if one is.
+    pub fn establish(
+        &mut self,
+        ahead: Txid,
+        ahead_page_size: Option<PageSize>,
+    ) -> Result<Option<FullReason>> {
         let newest = self.staging.newest_valid()?;
         let local = newest.map_or(Txid::ZERO, |(name, _)| name.max);
         self.base = local;
-        self.base_page_size = newest.map(|(_, header)| header.page_size);
+        let page_size = newest.map(|(_, header)| header.page_size);
+        self.base_page_size = page_size.or(ahead_page_size);
         if ahead > local {
-            self.rebase(ahead)?;
+            self.rebase(ahead, ahead_page_size)?;
             return Ok(Some(FullReason::ReplicaAhead));
         }
         let state = self.state()?;
         let last = newest
-            .map(|(name, header)| self.last_file(name, &header))
+            .map(|(name, header)| self.last_file(name, &header, &state))
             .transpose()?;
-        let change = self.staging.load_cursor(local).map(|saved| saved.change);
+        let change = match self.staging.noted()? {
+            Noted::At(txid, saved) if txid == local => Some(saved.change),
+            _ => None,
+        };
         let view = self.view(&state, last.as_ref(), change)?;
         match decide(last.as_ref(), &view) {
             Decision::Continue(cursor) => {
@@ -119,18 +128,12 @@ impl Database {
         }
     }
 
-    /// Forgets what is staged: the next file will be full and come right after `base`.
-    pub fn rebase(&mut self, base: Txid) -> Result<()> {
-        self.position = None;
+    /// Forgets what is staged: the next file will be full and come right after `base`, a file of this page size if known.
+    pub fn rebase(&mut self, base: Txid, page_size: Option<PageSize>) -> Result<()> {
+        let current = self.position.take().map(|position| position.page_size);
         self.base = base;
+        self.base_page_size = page_size.or(current).or(self.base_page_size);
         self.staging.clear()
-    }
-
-    /// Whether the file at the base has another page size than `now`: files of two page sizes can't be merged.
-    pub fn page_size_differs(&self, base_page_size: Option<PageSize>, now: PageSize) -> bool {
-        self.base_page_size
-            .or(base_page_size)
-            .is_some_and(|size| size != now)
     }
 
     /// Forgets the position, keeps what is staged: the next file will be full.
@@ -180,11 +183,12 @@ impl Database {
     pub fn capture(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<WalState> {
         let state = self.state()?;
         loop {
-            let (position, base) = (self.position, self.base);
-            let mut capture = self.capture_parts(stop);
-            let staged = match position {
-                Some(position) => capture.next(&position, &state)?,
-                None => Some(capture.full(base.next(), &state)?),
+            // So that the note is at most one file behind: what is further back proves nothing after a kill. Not being able to
+            // note is no reason to stop.
+            let _ = self.save_cursor();
+            let staged = match self.position {
+                Some(position) => self.capture_parts(stop).next(&position, &state)?,
+                None => Some(self.capture_full(stop, &state)?),
             };
             let Some(staged) = staged else {
                 return Ok(state);
@@ -193,6 +197,18 @@ impl Database {
             self.cursor_saved = false;
             each(staged);
         }
+    }
+
+    /// Stages everything. Files of two page sizes can't be merged: where the page size changes, a restore must be able to start, so a
+    /// snapshot goes before.
+    fn capture_full(&mut self, stop: &AtomicBool, state: &WalState) -> Result<Staged> {
+        let txid = self.base.next();
+        if self.base_page_size.is_some_and(|s| s != state.page_size) {
+            let (name, _) = self.capture_parts(stop).snapshot(txid, state)?;
+            self.staging.make_durable()?;
+            tracing::info!(db = %self.settings.path.display(), %name, "snapshot staged because the page size changed");
+        }
+        self.capture_parts(stop).full(txid, state)
     }
 
     /// Notes the position's cursor beside the staged files, if it moved. Without the note the position is still found, by a
@@ -219,7 +235,7 @@ impl Database {
     ) -> Result<FileName> {
         let state = self.capture(stop, each)?;
         let position = self.position.ok_or(Error::NoPosition)?;
-        let (name, _) = self.capture_parts(stop).snapshot(&position, &state)?;
+        let (name, _) = self.capture_parts(stop).snapshot(position.txid, &state)?;
         self.staging.make_durable()?;
         Ok(name)
     }
@@ -235,54 +251,100 @@ impl Database {
         }
     }
 
-    fn last_file(&self, name: FileName, header: &ltx::Header) -> Result<LastFile> {
-        let saved = self.staging.load_cursor(name.max);
+    fn last_file(&self, name: FileName, header: &ltx::Header, state: &WalState) -> Result<LastFile> {
         let end = (header.wal_offset + header.wal_size) as u64;
         let salts = crate::wal::Salts(header.wal_salt1, header.wal_salt2);
-        let cursor = match &saved {
-            Some(s) if s.cursor.offset() == end && s.cursor.salts == salts => Some(s.cursor),
-            _ => self.cursor_from_header(name, header)?,
+        let (mut database_unchanged, mut same_boot) = (false, false);
+        let cursor = match self.staging.noted()? {
+            Noted::At(txid, saved) if txid == name.max => {
+                database_unchanged = saved.database == self.stamp;
+                same_boot = saved.boot.is_some() && saved.boot == self.env.clock.boot();
+                let agrees = saved.cursor.offset() == end && saved.cursor.salts == salts;
+                agrees.then_some(saved.cursor)
+            }
+            // Ended between a file and its note: the file must follow what is noted.
+            Noted::At(txid, saved)
+                if txid.next() == name.max
+                    && saved.cursor.salts == salts
+                    && saved.cursor.offset() == header.wal_offset as u64
+                    && self.is_in_wal(&saved.cursor)? =>
+            {
+                self.cursor_by_content(name, header, state)?
+            }
+            Noted::Nothing => self.cursor_by_content(name, header, state)?,
+            // Power failed, and what the WAL held before this file may have been lost and written again.
+            Noted::At(..) | Noted::Unreadable => None,
         };
-        let database_unchanged = saved.is_some_and(|s| s.database == self.stamp);
         Ok(LastFile {
             page_size: header.page_size,
             cursor,
             database_unchanged,
+            same_boot,
         })
     }
 
-    /// The cursor of a file that was written without noting it: the frame that it ended with must hold the content that the file has
-    /// for that page.
-    fn cursor_from_header(&self, name: FileName, header: &ltx::Header) -> Result<Option<Cursor>> {
-        let Some(wal) = self
-            .wal
-            .header()?
-            .filter(|w| w.page_size == header.page_size)
-        else {
+    fn is_in_wal(&self, cursor: &Cursor) -> Result<bool> {
+        if cursor.frames == 0 {
+            return Ok(true);
+        }
+        let frame = self.wal.frame_header(cursor.frames - 1, cursor)?;
+        Ok(frame.is_some_and(|frame| frame.checksum == cursor.checksum))
+    }
+
+    /// The cursor after a file that was written without noting it: the frames that it says it holds must have exactly the content that
+    /// it has for their pages.
+    fn cursor_by_content(
+        &self,
+        name: FileName,
+        header: &ltx::Header,
+        state: &WalState,
+    ) -> Result<Option<Cursor>> {
+        let salts = crate::wal::Salts(header.wal_salt1, header.wal_salt2);
+        let (size, start) = (header.page_size, frame_offset(0, header.page_size));
+        let frames = |offset: i64| {
+            let bytes = (offset as u64).checked_sub(start)?;
+            let frames = bytes / frame_size(size);
+            (bytes % frame_size(size) == 0 && frames <= u64::from(state.frames))
+                .then_some(frames as u32)
+        };
+        let (Some(from), Some(to)) = (
+            frames(header.wal_offset),
+            frames(header.wal_offset + header.wal_size),
+        ) else {
             return Ok(None);
         };
-        let salts = crate::wal::Salts(header.wal_salt1, header.wal_salt2);
+        let Some(wal) = self.wal.header()?.filter(|w| w.page_size == size) else {
+            return Ok(None);
+        };
         let like = Cursor {
             salts,
             ..Cursor::start(&wal)
         };
-        let end = (header.wal_offset + header.wal_size) as u64;
-        let start = frame_offset(0, header.page_size);
-        let step = frame_size(header.page_size);
-        if end <= start || !(end - start).is_multiple_of(step) {
-            return Ok(None);
+        let mut newest = BTreeMap::new();
+        let mut checksum = None;
+        for index in from..to {
+            let Some(frame) = self.wal.frame_header(index, &like)? else {
+                return Ok(None);
+            };
+            newest.insert(frame.page, index);
+            checksum = Some(frame.checksum);
         }
-        let frames = ((end - start) / step) as u32;
-        let Some(frame) = self.wal.frame_header(frames - 1, &like)? else {
+        let Some(checksum) = checksum else {
             return Ok(None);
         };
-        let mut content = vec![0; header.page_size.bytes()];
-        let at = frame_offset(frames, header.page_size) - content.len() as u64;
-        self.wal.read_exact(&mut content, at)?;
-        let same = self.staging.page_equals(name, frame.page, &content)?;
-        Ok(same.then_some(Cursor {
-            frames,
-            checksum: frame.checksum,
+        let same = self.staging.every_page(name, |page, content| {
+            let Some(index) = newest.remove(&page) else {
+                return Ok(true); // from before, or one by which the database grew
+            };
+            let at = frame_offset(index + 1, size) - content.len() as u64;
+            let mut stored = vec![0; content.len()];
+            let read = self.wal.read_up_to(&mut stored, at)?;
+            Ok(read == stored.len() && stored == content)
+        })?;
+        let all = newest.keys().all(|page| page.get() > header.commit);
+        Ok((same && all).then_some(Cursor {
+            frames: to,
+            checksum,
             ..like
         }))
     }

@@ -6,5 +6,6 @@ use crate::staging::SavedCursor;
 
 /// Reads a noted cursor as it lies beside the staged files, and writes it again.
 pub fn cursor(text: &str, txid: Txid) -> Option<String> {
-    Some(SavedCursor::parse(text, txid)?.encode(txid))
+    let (noted, saved) = SavedCursor::parse(text)?;
+    (noted == txid).then(|| saved.encode(txid))
 }

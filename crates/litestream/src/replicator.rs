@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
-use litestream_replica::chain::{listing, position, retain};
+use litestream_replica::chain::{listing, retain};
 use litestream_replica::env::{Env, Running, Task, UnixMillis, Wake};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{FileName, Txid};
@@ -274,15 +274,5 @@ fn replica_end(replica: SharedReplica, env: Env) -> Box<dyn Fn() -> Option<Repli
 async fn find_end(replica: &SharedReplica) -> Result<ReplicaEnd> {
     let levels: Vec<Level> = Level::all().collect();
     let files = listing::list_all(replica, &levels, false).await?;
-    let highest = position::position(&files).highest;
-    let page_size = match files.iter().find(|f| f.name.max == highest) {
-        None => None,
-        Some(file) => {
-            let header = replica
-                .read(file.level, file.name, 0, Some(ltx::HEADER_SIZE as u64))
-                .await?;
-            ltx::Header::decode(&header).ok().map(|h| h.page_size)
-        }
-    };
-    Ok(ReplicaEnd { highest, page_size })
+    ReplicaEnd::of(replica, &files).await
 }

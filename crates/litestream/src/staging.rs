@@ -10,11 +10,14 @@ use std::sync::Arc;
 use litestream_replica::Level;
 use litestream_replica::env::{Env, File, Held, Kind, UnixMillis};
 use ltx::{FileName, Header, PageNo, Txid};
+use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
 
 const TEMP_SUFFIX: &str = ".tmp";
+/// Copied at once.
+const COPY_BYTES: usize = 1 << 20;
 /// Locked by the one process that works here.
 const LOCK: &str = "lock";
 
@@ -79,6 +82,33 @@ pub struct Staging {
     file_mode: u32,
     owner: (u32, u32),
     unsynced: Vec<PathBuf>,
+    leftovers: Leftovers,
+    /// A note of the position outlives a power failure.
+    noted_durably: bool,
+}
+
+/// Temporary files that could not be removed when they were given up.
+#[derive(Clone)]
+struct Leftovers {
+    env: Env,
+    paths: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+impl Leftovers {
+    /// Removes a file, now or later.
+    fn discard(&self, path: &Path) {
+        if remove_if_there(&self.env, path).is_err() {
+            self.paths.lock().push(path.to_owned());
+        }
+    }
+
+    /// Tries again what failed before.
+    fn retry(&self) {
+        let paths = std::mem::take(&mut *self.paths.lock());
+        for path in paths {
+            self.discard(&path);
+        }
+    }
 }
 
 /// A staged file being written.
@@ -87,7 +117,7 @@ pub struct Writer {
     temp: PathBuf,
     position: u64,
     finished: bool,
-    env: Env,
+    leftovers: Leftovers,
 }
 
 impl Write for Writer {
@@ -105,7 +135,7 @@ impl Write for Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if !self.finished {
-            let _ = self.env.disk.remove(&self.temp);
+            self.leftovers.discard(&self.temp);
         }
     }
 }
@@ -138,6 +168,11 @@ impl Staging {
             file_mode: db.mode & 0o777,
             owner: (db.uid, db.gid),
             unsynced: Vec::new(),
+            leftovers: Leftovers {
+                env: env.clone(),
+                paths: Arc::default(),
+            },
+            noted_durably: false,
         };
         for path in [
             meta.to_owned(),
@@ -184,6 +219,7 @@ impl Staging {
 
     /// Starts a file.
     pub fn create(&self, level: Level, name: FileName) -> Result<Writer> {
+        self.leftovers.retry();
         let dir = self.level_dir(level);
         let temp = dir.join(format!(
             "{name}.{:016x}{TEMP_SUFFIX}",
@@ -200,7 +236,7 @@ impl Staging {
             temp,
             position: 0,
             finished: false,
-            env: self.env.clone(),
+            leftovers: self.leftovers.clone(),
         })
     }
 
@@ -235,9 +271,12 @@ impl Staging {
             match self.env.disk.open_rw(path) {
                 Ok(file) => {
                     if let Err(source) = file.sync() {
-                        let path = path.clone();
-                        remove_if_there(&self.env, &path)?;
-                        return Err(Error::NotDurable { path, source });
+                        // A second try would only seem to succeed: what was not written counts as written now.
+                        if self.write_again(path).is_err() {
+                            let path = path.clone();
+                            remove_if_there(&self.env, &path)?;
+                            return Err(Error::NotDurable { path, source });
+                        }
                     }
                 }
                 // Uploaded and removed meanwhile: the replica has it.
@@ -316,7 +355,7 @@ impl Staging {
 
     /// Notes where in the WAL the file `txid` ended, and how the database file looked. A cache: checked when used, never fatal.
     pub fn save_cursor(
-        &self,
+        &mut self,
         txid: Txid,
         cursor: &Cursor,
         change: u32,
@@ -337,6 +376,7 @@ impl Staging {
                 len: m.len,
                 modified: if settled { m.modified } else { UnixMillis(0) },
             },
+            boot: self.env.clock.boot(),
         };
         let temp = self.meta.join(format!(
             "cursor.{:016x}{TEMP_SUFFIX}",
@@ -347,25 +387,84 @@ impl Staging {
             .disk
             .create_new(&temp, self.file_mode)
             .map_err(Error::io("create", &temp))?;
-        let written = file
-            .write_at(c.encode(txid).as_bytes(), 0)
-            .and_then(|()| self.env.disk.rename(&temp, &self.cursor_path()));
-        written.map_err(|e| {
-            let _ = self.env.disk.remove(&temp);
+        let write = || {
+            file.write_at(c.encode(txid).as_bytes(), 0)?;
+            if !self.noted_durably {
+                file.sync()?;
+            }
+            self.env.disk.rename(&temp, &self.cursor_path())
+        };
+        write().map_err(|e| {
+            self.leftovers.discard(&temp);
             Error::io("write", self.cursor_path())(e)
+        })?;
+        if !self.noted_durably {
+            // From now on there is a note also after a power failure, though perhaps an old one: it tells that the files
+            // are ours, and where the WAL can be trusted.
+            self.env
+                .disk
+                .sync_dir(&self.meta)
+                .map_err(Error::io("sync directory", &self.meta))?;
+            self.noted_durably = true;
+        }
+        Ok(())
+    }
+
+    /// Puts a durable copy in the place of a published file. Its number may be in the replica by now, so it must not get another
+    /// content, and had better not be lost.
+    fn write_again(&self, path: &Path) -> Result<()> {
+        let header = verify(&self.env, path)?;
+        let temp = path.with_added_extension(format!(
+            "{:016x}{TEMP_SUFFIX}",
+            self.env.entropy.next_u64()
+        ));
+        let copy = || {
+            let disk = &self.env.disk;
+            let (from, to) = (disk.open(path)?, disk.create_new(&temp, self.file_mode)?);
+            let _ = disk.set_owner(&temp, self.owner.0, self.owner.1); // best effort: only root may
+            let (mut buf, mut at) = (vec![0; COPY_BYTES], 0);
+            loop {
+                match from.read_at(&mut buf, at) {
+                    Ok(0) => break,
+                    Ok(n) => {
+                        to.write_at(&buf[..n], at)?;
+                        at += n as u64;
+                    }
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            }
+            to.set_modified(UnixMillis(header.timestamp_ms))?;
+            to.sync()?;
+            disk.rename(&temp, path)
+        };
+        copy().map_err(|e| {
+            self.leftovers.discard(&temp);
+            Error::io("write again", path)(e)
         })
     }
 
-    /// The cursor noted for `txid`, if there is one and it can be read.
-    pub fn load_cursor(&self, txid: Txid) -> Option<SavedCursor> {
-        let file = self.env.disk.open(&self.cursor_path()).ok()?;
+    /// What is noted.
+    pub fn noted(&self) -> Result<Noted> {
+        let path = self.cursor_path();
+        let file = match self.env.disk.open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Noted::Nothing),
+            Err(e) => return Err(Error::io("open", path)(e)),
+        };
         let mut buf = [0; 512];
-        let n = file.read_at(&mut buf, 0).ok()?;
-        SavedCursor::parse(std::str::from_utf8(&buf[..n]).ok()?, txid)
+        let n = file.read_at(&mut buf, 0).map_err(Error::io("read", &path))?;
+        let line = std::str::from_utf8(&buf[..n]).ok();
+        let noted = line.and_then(SavedCursor::parse);
+        Ok(noted.map_or(Noted::Unreadable, |(txid, saved)| Noted::At(txid, saved)))
     }
 
-    /// Whether the staged level-0 file `name` holds exactly `content` for `page`.
-    pub fn page_equals(&self, name: FileName, page: PageNo, content: &[u8]) -> Result<bool> {
+    /// Whether `test` holds for every page of the staged level-0 file `name` and its content.
+    pub fn every_page(
+        &self,
+        name: FileName,
+        mut test: impl FnMut(PageNo, &[u8]) -> Result<bool>,
+    ) -> Result<bool> {
         let path = self.path(Level::L0, name);
         let staged = |source| Error::Staged {
             path: path.clone(),
@@ -374,11 +473,11 @@ impl Staging {
         let mut decoder = decode(&self.env, &path)?;
         let mut buf = vec![0; decoder.header().page_size.bytes()];
         while let Some(number) = decoder.next_page(&mut buf).map_err(staged)? {
-            if number >= page {
-                return Ok(number == page && buf == content);
+            if !test(number, &buf)? {
+                return Ok(false);
             }
         }
-        Ok(false)
+        Ok(true)
     }
 }
 
@@ -405,6 +504,18 @@ pub struct SavedCursor {
     pub change: u32,
     /// How the database file looked then.
     pub database: DatabaseStamp,
+    /// The start of the machine in which it was noted.
+    pub boot: Option<u128>,
+}
+
+/// What the note of the position says.
+pub enum Noted {
+    /// There is none: what is staged was written by another program, or nothing is.
+    Nothing,
+    /// Damaged, as a power failure may leave it.
+    Unreadable,
+    /// The position after this TXID.
+    At(Txid, SavedCursor),
 }
 
 impl SavedCursor {
@@ -417,7 +528,7 @@ impl SavedCursor {
             "little"
         };
         format!(
-            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {} {}\n",
+            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {} {} {:032x}\n",
             c.page_size.get(),
             c.salts.0,
             c.salts.1,
@@ -428,12 +539,13 @@ impl SavedCursor {
             d.id.0,
             d.id.1,
             d.len,
-            d.modified.0
+            d.modified.0,
+            self.boot.unwrap_or_default()
         )
     }
 
-    /// Reads such a line; `None` if it is none, or notes another file.
-    pub fn parse(text: &str, txid: Txid) -> Option<SavedCursor> {
+    /// Reads such a line, and for which TXID it was written; `None` if it is none.
+    pub fn parse(text: &str) -> Option<(Txid, SavedCursor)> {
         let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
         let [
             saved,
@@ -449,12 +561,13 @@ impl SavedCursor {
             inode,
             len,
             modified,
+            boot,
         ] = words[..]
         else {
             return None;
         };
         let hex = |s| u32::from_str_radix(s, 16).ok();
-        (saved.parse::<Txid>().ok()? == txid).then_some(())?;
+        let txid = saved.parse::<Txid>().ok()?;
         let cursor = Cursor {
             salts: Salts(hex(salt1)?, hex(salt2)?),
             order: match order {
@@ -471,11 +584,13 @@ impl SavedCursor {
             len: len.parse().ok()?,
             modified: UnixMillis(modified.parse().ok()?),
         };
-        Some(SavedCursor {
+        let saved = SavedCursor {
             cursor,
             change: change.parse().ok()?,
             database,
-        })
+            boot: Some(u128::from_str_radix(boot, 16).ok()?).filter(|boot| *boot != 0),
+        };
+        Some((txid, saved))
     }
 }
 

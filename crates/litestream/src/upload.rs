@@ -18,7 +18,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::error::{Error, Result};
 use crate::shared::Shared;
 use crate::staging::{list_level, remove_if_there, verify};
-use crate::worker::{Command, created};
+use crate::worker::{Command, ReplicaEnd, created};
 
 /// The same error is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -115,6 +115,11 @@ impl Uploader {
                 at = self.bridge(at, name.min).await?;
                 continue;
             }
+            // Before the file with its own end: where a page size changes, that one can't be restored without it.
+            let beside = FileName::new(Txid::new(1), name.max);
+            if list_level(&self.env, &self.root.join(Level::SNAPSHOT.to_string()))?.contains(&beside) {
+                self.upload_snapshot(beside).await?;
+            }
             let size = self.upload(Level::L0, name).await?;
             at = name.max;
             self.position = Some(at);
@@ -140,13 +145,21 @@ impl Uploader {
         let found = position::position(&files);
         if self.has_forked(found.highest, &files, &dir).await? {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");
-            self.command(Command::Rebase(found.highest))?;
+            let end = ReplicaEnd::of(&self.replica, &files).await?;
+            self.command(Command::Rebase(end))?;
             self.request(Command::Capture).await?;
         }
         // With a hole below what is local, fill from the hole on; what can't be filled is bridged by a snapshot.
-        self.position = Some(found.contiguous);
-        self.shared.replica_found(found.contiguous);
-        Ok(found.contiguous)
+        let mut at = found.contiguous;
+        let newest = FileName::single(at);
+        let is_remote = |f: &FileInfo| f.level == Level::L0 && f.name == newest;
+        if list_level(&self.env, &dir)?.contains(&newest) && !files.iter().any(is_remote) {
+            // We ended between a snapshot and the file beside it.
+            at = Txid::new(at.get() - 1);
+        }
+        self.position = Some(at);
+        self.shared.replica_found(at);
+        Ok(at)
     }
 
     /// Whether what is staged does not continue the replica: the replica is ahead, or its newest file is not the local one of that
@@ -228,10 +241,16 @@ impl Uploader {
             .into_iter()
             .filter(|n| n.max <= at)
         {
-            self.upload(Level::SNAPSHOT, name).await?;
-            remove_if_there(&self.env, &dir.join(name.to_string()))?;
-            tracing::info!(db = %self.name, txid = %name.max, "snapshot complete");
+            self.upload_snapshot(name).await?;
         }
+        Ok(())
+    }
+
+    async fn upload_snapshot(&self, name: FileName) -> Result<()> {
+        self.upload(Level::SNAPSHOT, name).await?;
+        let dir = self.root.join(Level::SNAPSHOT.to_string());
+        remove_if_there(&self.env, &dir.join(name.to_string()))?;
+        tracing::info!(db = %self.name, txid = %name.max, "snapshot complete");
         Ok(())
     }
 

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
+use litestream_replica::chain::position;
 use litestream_replica::env::{Env, Held, Monotonic, UnixMillis, Watcher};
+use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{FileName, PageSize, Txid};
 use tokio::sync::oneshot;
 
@@ -47,7 +49,7 @@ pub(crate) enum Command {
     /// The same, and a level-9 snapshot of it.
     Snapshot(oneshot::Sender<Result<Numbered<FileName>>>),
     /// The replica holds another history up to this TXID than what is staged: continue after it, with a full file.
-    Rebase(Txid),
+    Rebase(ReplicaEnd),
     /// Give up all locks and end.
     Close(oneshot::Sender<()>),
 }
@@ -68,6 +70,23 @@ pub(crate) struct ReplicaEnd {
     pub highest: Txid,
     /// Page size of that file.
     pub page_size: Option<PageSize>,
+}
+
+impl ReplicaEnd {
+    /// Of a replica with these files.
+    pub async fn of(replica: &SharedReplica, files: &[FileInfo]) -> Result<ReplicaEnd> {
+        let highest = position::position(files).highest;
+        let page_size = match files.iter().find(|f| f.name.max == highest) {
+            None => None,
+            Some(file) => {
+                let header = replica
+                    .read(file.level, file.name, 0, Some(ltx::HEADER_SIZE as u64))
+                    .await?;
+                ltx::Header::decode(&header).ok().map(|h| h.page_size)
+            }
+        };
+        Ok(ReplicaEnd { highest, page_size })
+    }
 }
 
 /// See the module.
@@ -94,6 +113,8 @@ pub(crate) struct State {
     full: Option<FullReason>,
     /// What the next file must come after, whatever lies on disk.
     ahead: Txid,
+    /// The highest TXID that was staged since start. The uploader may have seen its file, whatever became of it.
+    given: Txid,
     /// The replica was asked where it ends.
     asked: bool,
     /// Page size of its newest file then.
@@ -185,10 +206,11 @@ impl Worker {
                 let result = self.settle_result(result);
                 let _ = reply.send(result.map(|name| self.numbered(name)));
             }
-            Command::Rebase(txid) => {
-                self.state.ahead = txid;
+            Command::Rebase(end) => {
+                self.state.ahead = end.highest;
+                self.state.replica_page_size = end.page_size;
                 let rebased = match &mut self.state.database {
-                    Some(database) => database.rebase(txid),
+                    Some(database) => database.rebase(end.highest, end.page_size),
                     None => Ok(()),
                 };
                 self.shared.rebased();
@@ -271,9 +293,10 @@ impl Worker {
         if switched {
             tracing::info!(db = %self.name(), "database switched to WAL mode, which replication needs");
         }
-        // What the replica has by now must not be numbered again, should local files be lost.
+        // What the replica has, or may be getting right now, must not be numbered again, should local files be lost.
         let uploaded = self.shared.status().replica_position.unwrap_or_default();
-        self.state.full = database.establish(self.state.ahead.max(uploaded))?;
+        let ahead = self.state.ahead.max(uploaded).max(self.state.given);
+        self.state.full = database.establish(ahead, self.state.replica_page_size)?;
         if self.state.full == Some(FullReason::ReplicaAhead) {
             self.shared.rebased();
         }
@@ -335,53 +358,41 @@ impl Worker {
     }
 
     fn capture_all(&mut self) -> Result<Txid> {
-        let shared = Arc::clone(&self.shared);
-        let mut first = None;
-        let Some(database) = &mut self.state.database else {
-            return Err(Error::NoPosition);
-        };
-        database.capture(&self.stop, &mut |staged| {
-            first.get_or_insert(staged);
-            shared.staged(staged.position.txid, Some(&staged));
-        })?;
-        let position = database.position().ok_or(Error::NoPosition)?;
+        self.capturing(|database, stop, each| database.capture(stop, each))?;
+        let database = self.state.database.as_ref();
+        let position = database.and_then(Database::position);
+        let position = position.ok_or(Error::NoPosition)?;
         self.settled();
         self.state.captured_at = Some(self.env.clock.monotonic());
-        shared.staged(position.txid, None);
-        if let (Some(staged), Some(reason)) = (first, self.state.full.take()) {
-            self.note_full(&staged, reason)?;
-        }
+        self.shared.staged(position.txid, None);
         Ok(position.txid)
     }
 
-    fn note_full(&mut self, staged: &Staged, reason: FullReason) -> Result<()> {
-        let txid = staged.position.txid;
-        tracing::info!(db = %self.name(), %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
-        let before = self.state.replica_page_size;
-        let now = staged.position.page_size;
-        if self
-            .state
-            .database
-            .as_ref()
-            .is_some_and(|d| d.page_size_differs(before, now))
-        {
-            // Files of two page sizes can't be merged: a restore must be able to start at the new one.
-            let name = self.snapshot()?;
-            tracing::info!(db = %self.name(), %name, "snapshot staged because the page size changed");
-        }
-        Ok(())
+    /// Does work that may stage files, and tells of them.
+    fn capturing<T>(
+        &mut self,
+        work: impl FnOnce(&mut Database, &AtomicBool, &mut dyn FnMut(Staged)) -> Result<T>,
+    ) -> Result<T> {
+        let name = self.name();
+        let (shared, state) = (&self.shared, &mut self.state);
+        let Some(database) = &mut state.database else {
+            return Err(Error::NoPosition);
+        };
+        let (given, full) = (&mut state.given, &mut state.full);
+        work(database, &self.stop, &mut |staged| {
+            let txid = staged.position.txid;
+            *given = txid;
+            if let Some(reason) = full.take() {
+                tracing::info!(db = %name, %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
+            }
+            shared.staged(txid, Some(&staged));
+        })
     }
 
     fn snapshot(&mut self) -> Result<FileName> {
         self.capture_all()?;
-        let shared = Arc::clone(&self.shared);
-        let Some(database) = &mut self.state.database else {
-            return Err(Error::NoPosition);
-        };
-        let name = database.snapshot(&self.stop, &mut |staged| {
-            shared.staged(staged.position.txid, Some(&staged));
-        })?;
-        shared.snapshot_staged();
+        let name = self.capturing(|database, stop, each| database.snapshot(stop, each))?;
+        self.shared.snapshot_staged();
         Ok(name)
     }
 
@@ -407,17 +418,11 @@ impl Worker {
             Plan::Quiet => false,
             Plan::Barrier => true,
         };
-        let shared = Arc::clone(&self.shared);
-        let Some(database) = &mut self.state.database else {
-            return Ok(());
-        };
-        let mut captured = false;
-        let report = database.checkpoint(barrier, &self.stop, &mut |staged| {
-            captured = true;
-            shared.staged(staged.position.txid, Some(&staged));
-        })?;
+        let before = self.state.given;
+        let report =
+            self.capturing(|database, stop, each| database.checkpoint(barrier, stop, each))?;
         let end = self.env.clock.monotonic();
-        if captured {
+        if self.state.given != before {
             self.state.captured_at = Some(end);
         }
         self.state.attempt_at = Some(end);

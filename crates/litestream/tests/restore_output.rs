@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use litestream::env::{DirEntry, Disk, Env, File, Metadata};
+use litestream::env::{DirEntry, Disk, Env, File, Held, Metadata};
 use litestream::restore::{self, Event, IntegrityCheck, RestoreError};
 use litestream_replica::faulty::{Faulty, Op};
 use litestream_replica::memory::Memory;
@@ -402,6 +402,9 @@ impl<F: Fn(&Path) -> io::Result<()> + Send + Sync> Disk for Asking<F> {
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         (self.may)(path)?;
         self.inner.remove_dir(path)
+    }
+    fn lock(&self, path: &Path, mode: u32) -> io::Result<Option<Box<dyn Held>>> {
+        self.inner.lock(path, mode)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         (self.may)(from)?;

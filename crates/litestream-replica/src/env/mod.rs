@@ -187,6 +187,8 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> UnixMillis;
     /// Monotonic time; never steps.
     fn monotonic(&self) -> Monotonic;
+    /// Names the time since the machine was started: after a power failure it is another one. `None` if the system can't tell.
+    fn boot(&self) -> Option<u128>;
     /// Blocks the calling thread.
     fn sleep(&self, duration: Duration);
     /// Suspends the calling task.

@@ -278,6 +278,11 @@ impl Clock for RealClock {
         Monotonic(self.start.elapsed())
     }
 
+    fn boot(&self) -> Option<u128> {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+    }
+
     fn sleep(&self, duration: Duration) {
         std::thread::sleep(duration);
     }

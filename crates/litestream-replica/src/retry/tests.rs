@@ -16,6 +16,10 @@ struct Counter(Mutex<Duration>);
 
 #[async_trait::async_trait]
 impl Clock for Counter {
+    fn boot(&self) -> Option<u128> {
+        None
+    }
+
     fn now(&self) -> UnixMillis {
         UnixMillis(0)
     }

@@ -13,6 +13,8 @@ pub struct LastFile {
     pub cursor: Option<Cursor>,
     /// The database file is the one, and as it was, when that file was written.
     pub database_unchanged: bool,
+    /// The machine was not started since: what was written then is still there, and SQLite's counters were not reset by that.
+    pub same_boot: bool,
 }
 
 /// The WAL now, under the guard.
@@ -88,9 +90,10 @@ pub fn decide(last: Option<&LastFile>, now: &WalView) -> Decision {
         return Decision::Full(FullReason::PositionLost);
     };
     if cursor.frames == 0 {
-        // Nothing was in the WAL. All since is still in it unless a checkpoint wrote the database file.
+        // Nothing was in the WAL. All since is still in it unless a checkpoint wrote the database file. But after a power failure
+        // an older WAL may be back.
         let all_there = now.backfilled == 0 && last.database_unchanged;
-        return if all_there {
+        return if all_there && (last.same_boot || now.salts == cursor.salts) {
             Decision::Continue(cursor)
         } else {
             Decision::Full(FullReason::WalRestarted)
@@ -107,7 +110,7 @@ pub fn decide(last: Option<&LastFile>, now: &WalView) -> Decision {
     }
     match now.evidence {
         Evidence::NothingMissed => Decision::Continue(cursor),
-        Evidence::EndOfFile if now.changes_agree => Decision::Continue(cursor),
+        Evidence::EndOfFile if now.changes_agree && last.same_boot => Decision::Continue(cursor),
         Evidence::EndOfFile | Evidence::None => Decision::Full(FullReason::WalRestarted),
     }
 }
@@ -136,6 +139,7 @@ mod tests {
             page_size: cursor.page_size,
             cursor: Some(cursor),
             database_unchanged: false,
+            same_boot: true,
         }
     }
 
@@ -202,6 +206,7 @@ mod tests {
         let grown = view(Salts(77, 5), 9);
         let unchanged = LastFile {
             database_unchanged: true,
+            same_boot: true,
             ..last(0)
         };
         assert_eq!(

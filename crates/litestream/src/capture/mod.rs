@@ -160,9 +160,9 @@ impl Capture<'_> {
         })
     }
 
-    /// Stages a level-9 snapshot of the state at `position`, which must be the state's own.
-    pub fn snapshot(&mut self, position: &Position, state: &WalState) -> Result<(FileName, u64)> {
-        let name = FileName::new(Txid::new(1), position.txid);
+    /// Stages a level-9 snapshot of the state, which is or will be that of `txid`.
+    pub fn snapshot(&mut self, txid: Txid, state: &WalState) -> Result<(FileName, u64)> {
+        let name = FileName::new(Txid::new(1), txid);
         let header = self.header(name, state.pages, state.page_size);
         let cursor = self.cursor_at(state)?;
         let (size, _) = self.write_database(Level::SNAPSHOT, header, state, &cursor)?;
