@@ -125,7 +125,8 @@ impl App {
                     ]
                     .iter()
                     .any(|f| plan.has(*f));
-                if alone {
+                // Not yet connected: whoever creates a database, or its WAL, excludes everybody else.
+                if alone && conn.is_some() {
                     self.world.violation(format!(
                         "O7: the only application was refused a lock at operation {}:{number}: {error}",
                         self.actor

@@ -14,6 +14,7 @@ use litestream_replica::env::{Clock, Entropy, Env, Monotonic, UnixMillis};
 
 use crate::disk::SimDisk;
 use crate::sched::{self, Nanos, Process};
+use crate::vfs;
 
 /// The world as `process` sees it. Threads and tasks that are started through it belong to the process.
 pub fn env(process: Process, disk: SimDisk) -> Env {
@@ -57,6 +58,10 @@ impl Clock for SimClock {
     fn monotonic(&self) -> Monotonic {
         let _ = step(Step::Clock, 2);
         Monotonic(Duration::from_nanos(sched::now()))
+    }
+
+    fn boot(&self) -> Option<u128> {
+        Some(u128::from(vfs::boot()))
     }
 
     fn sleep(&self, duration: Duration) {

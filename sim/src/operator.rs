@@ -174,6 +174,11 @@ impl Operator {
             }
             Feature::LoseState => {
                 self.kill_engine();
+                // A write that is still under way would put an old file in the place of a new one of that number: without
+                // conditional writes nobody who remembers nothing can know.
+                while self.world.storage.pending() > 0 {
+                    sched::sleep(SECOND);
+                }
                 remove_tree(&self.world, STATE);
                 self.start_engine();
             }
@@ -196,6 +201,8 @@ impl Operator {
             ClockSteps, LoseState, Outage, OurDiskFaults, AppDiskFaults, DiskFull, Replace,
         ];
         all.retain(|feature| self.world.plan.has(*feature));
+        // Who remembers nothing and sees an old listing gives numbers twice.
+        all.retain(|feature| *feature != LoseState || self.world.plan.backend != Backend::Eventual);
         if all.is_empty() {
             all.push(Feature::Updates); // nothing to do but wait
         }

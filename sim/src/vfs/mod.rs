@@ -55,6 +55,8 @@ struct Stage {
     memory: RefCell<BTreeMap<u64, Weak<Regions>>>,
     /// Databases opened so far.
     databases: RefCell<BTreeSet<PathBuf>>,
+    /// Power cuts so far.
+    boot: Cell<u64>,
 }
 
 thread_local! {
@@ -72,6 +74,7 @@ pub fn install(disk: SimDisk, observer: Option<Rc<dyn Observer>>) {
         infos: RefCell::default(),
         memory: RefCell::default(),
         databases: RefCell::default(),
+        boot: Cell::default(),
     };
     STAGE.with(|slot| *slot.borrow_mut() = Some(Rc::new(stage)));
     let seed = if sched::in_world() {
@@ -148,11 +151,17 @@ pub fn kill(process: Process) {
 pub fn power_cut(disk: &SimDisk, image: CutImage) {
     if let Some(stage) = stage() {
         stage.memory.borrow_mut().clear();
+        stage.boot.set(stage.boot.get() + 1);
         disk.power_cut(image);
         stage.published_all();
     } else {
         disk.power_cut(image);
     }
+}
+
+/// Counts the starts of the machine, from 1.
+pub fn boot() -> u64 {
+    stage().map_or(1, |stage| stage.boot.get() + 1)
 }
 
 /// Writes shared memory into the `-shm` files, as a real mapping does by itself; for looking at those files.
