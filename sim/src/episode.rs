@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::chain;
 use crate::engine::Ask;
 use crate::operator::{Operator, SECOND, base_faults};
 use crate::oracle;
@@ -89,6 +90,9 @@ fn finish(world: &World, operator: &mut Operator) {
     operator.last_words();
     operator.start_engine();
     let until = sched::now() + HEALED_MAX;
+    if world.plan.rng(902, 0).chance(500) && !comes_unasked(world, operator, until) {
+        return;
+    }
     let mut last = String::from("no answer");
     loop {
         operator.start_engine();
@@ -107,10 +111,43 @@ fn finish(world: &World, operator: &mut Operator) {
     }
     let acks = operator.acks.borrow().clone();
     oracle::quiet(world, &acks);
+    idle(world);
     if let Some(engine) = operator.engine.take()
         && !engine.close(60 * SECOND)
     {
         world.violation("O9: the engine does not close".to_owned());
     }
     oracle::closed(world);
+}
+
+/// O9: what was committed comes into the replica although nobody calls `sync`.
+fn comes_unasked(world: &World, operator: &mut Operator, until: sched::Nanos) -> bool {
+    while sched::now() < until {
+        operator.start_engine();
+        let states = chain::states(&world.stored()).unwrap_or_default();
+        if states.last().map(|(_, state)| *state) == world.history.last() {
+            return true;
+        }
+        sched::sleep(2 * SECOND);
+    }
+    world.violation("O9: the newest state does not come into the replica by itself".to_owned());
+    world.note(sched::who_waits);
+    false
+}
+
+/// O11: while nothing is committed nothing is stored, and the storage is left alone.
+fn idle(world: &World) {
+    let seconds = world.plan.rng(903, 0).pick(&[3, 3, 3, 3, 3, 3, 3, 130]);
+    let files = || world.stored().into_keys().collect::<Vec<_>>();
+    let (before, calls) = (files(), world.storage.calls());
+    sched::sleep(seconds * SECOND);
+    let after = files();
+    if after != before {
+        let new: Vec<_> = after.iter().filter(|file| !before.contains(file)).collect();
+        world.violation(format!("O11: nothing was committed for {seconds} s, but there is {new:?}"));
+    }
+    let calls = world.storage.calls() - calls;
+    if calls > 0 {
+        world.violation(format!("O11: {calls} storage calls in {seconds} s without a commit"));
+    }
 }
