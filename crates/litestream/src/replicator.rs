@@ -11,7 +11,7 @@ use litestream_replica::env::{Env, Running, Task, UnixMillis, Wake};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::{Error, Result};
 use crate::settings::Settings;
@@ -35,6 +35,8 @@ pub struct Replicator {
     kick: Arc<Notify>,
     stop: Arc<AtomicBool>,
     uploader: Box<dyn Running>,
+    /// Its sender is dropped when the uploader has ended.
+    uploader_ended: watch::Receiver<()>,
     worker: Mutex<Option<Box<dyn Task>>>,
 }
 
@@ -95,10 +97,11 @@ impl Replicator {
             )
             .map_err(Error::io("start thread", "database"))?;
         let ends = EndsWith(Arc::clone(&shared));
+        let (running, uploader_ended) = watch::channel(());
         let uploader = env.spawn.task(
             "uploader",
             Box::pin(async move {
-                let _ends = ends;
+                let _ends = (ends, running);
                 uploader.run().await;
             }),
         );
@@ -112,6 +115,7 @@ impl Replicator {
             kick,
             stop,
             uploader,
+            uploader_ended,
             worker: Mutex::new(Some(thread)),
         })
     }
@@ -176,6 +180,9 @@ impl Replicator {
         self.uploader.abort();
         self.shared.closed(None);
         self.stop.store(true, Ordering::Relaxed);
+        // As long as it works on local files, the state folder is not given up.
+        let mut ended = self.uploader_ended.clone();
+        while ended.changed().await.is_ok() {}
         let (reply, done) = oneshot::channel();
         if self.command(Command::Close(reply)).is_ok() {
             let _ = done.await; // an ended worker has closed everything, too

@@ -133,7 +133,7 @@ impl Uploader {
     async fn find_position(&mut self) -> Result<Txid> {
         let dir = self.root.join(Level::L0.to_string());
         if !self.verified {
-            self.verify_staged(&dir)?;
+            self.verify_staged()?;
             self.verified = true;
         }
         if list_level(&self.env, &dir)?.is_empty() {
@@ -209,16 +209,20 @@ impl Uploader {
     }
 
     /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded.
-    fn verify_staged(&self, dir: &Path) -> Result<()> {
-        for name in list_level(&self.env, dir)? {
-            let path = dir.join(name.to_string());
-            match verify(&self.env, &path) {
-                Err(Error::Staged { source, .. }) if source.is_corrupt() => {
-                    tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");
-                    remove_if_there(&self.env, &path)?;
+    fn verify_staged(&self) -> Result<()> {
+        for level in [Level::L0, Level::SNAPSHOT] {
+            let dir = self.root.join(level.to_string());
+            for name in list_level(&self.env, &dir)? {
+                let path = dir.join(name.to_string());
+                match verify(&self.env, &path) {
+                    Err(Error::Staged { source, .. }) if source.is_corrupt() => {
+                        tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");
+                        remove_if_there(&self.env, &path)?;
+                    }
+                    Err(Error::Io { source, .. })
+                        if source.kind() == std::io::ErrorKind::NotFound => {}
+                    other => drop(other?),
                 }
-                Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-                other => drop(other?),
             }
         }
         Ok(())

@@ -37,6 +37,10 @@ const SETTLE: [Duration; 6] = [
 
 /// Longest wait between attempts to stage while they fail.
 const TROUBLE_WAIT_MAX: Duration = Duration::from_mins(1);
+/// How long the state folder's lock is tried for.
+const CLAIM_WAIT: Duration = Duration::from_secs(1);
+/// Pause between tries.
+const CLAIM_PAUSE: Duration = Duration::from_millis(5);
 /// First look at a busy WAL after an event; doubled with each further look.
 const LOOK_MIN: Duration = Duration::from_millis(5);
 /// Longest time between looks at a WAL with something to stage or checkpoint.
@@ -315,7 +319,19 @@ impl Worker {
     fn claim(&mut self) -> Result<()> {
         if self.state.claim.is_none() {
             let path = &self.settings.path;
-            let claim = staging::claim(&self.env, path, &self.settings.meta_path)?;
+            let start = self.env.clock.monotonic();
+            let claim = loop {
+                match staging::claim(&self.env, path, &self.settings.meta_path) {
+                    // Whoever was here before may be ending right now.
+                    Err(Error::Busy { .. })
+                        if self.env.clock.monotonic().since(start) < CLAIM_WAIT
+                            && !self.stop.load(Ordering::Relaxed) =>
+                    {
+                        self.env.clock.sleep(CLAIM_PAUSE);
+                    }
+                    claim => break claim?,
+                }
+            };
             self.state.claim = Some(claim.ok_or_else(|| Error::NoDatabase(path.clone()))?);
             self.shared.claimed();
         }
