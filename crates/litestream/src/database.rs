@@ -251,7 +251,12 @@ impl Database {
         }
     }
 
-    fn last_file(&self, name: FileName, header: &ltx::Header, state: &WalState) -> Result<LastFile> {
+    fn last_file(
+        &self,
+        name: FileName,
+        header: &ltx::Header,
+        state: &WalState,
+    ) -> Result<LastFile> {
         let end = (header.wal_offset + header.wal_size) as u64;
         let salts = crate::wal::Salts(header.wal_salt1, header.wal_salt2);
         let (mut database_unchanged, mut same_boot) = (false, false);

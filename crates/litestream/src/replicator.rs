@@ -195,12 +195,7 @@ impl Replicator {
 
     /// Waits until the replica's position reaches `txid` and `done` holds, or a pass that began after now has failed. `false` if
     /// meanwhile the replica turned out to hold another history, so that the number means nothing.
-    async fn uploaded(
-        &self,
-        txid: Txid,
-        numbering: u64,
-        done: impl Fn() -> bool,
-    ) -> Result<bool> {
+    async fn uploaded(&self, txid: Txid, numbering: u64, done: impl Fn() -> bool) -> Result<bool> {
         let mut progress = self.shared.progress.subscribe();
         // The failure of a pass that is running says nothing of what came after it began.
         let seen = progress.borrow().begun;

@@ -414,10 +414,8 @@ impl Staging {
     /// content, and had better not be lost.
     fn write_again(&self, path: &Path) -> Result<()> {
         let header = verify(&self.env, path)?;
-        let temp = path.with_added_extension(format!(
-            "{:016x}{TEMP_SUFFIX}",
-            self.env.entropy.next_u64()
-        ));
+        let temp =
+            path.with_added_extension(format!("{:016x}{TEMP_SUFFIX}", self.env.entropy.next_u64()));
         let copy = || {
             let disk = &self.env.disk;
             let (from, to) = (disk.open(path)?, disk.create_new(&temp, self.file_mode)?);
@@ -453,7 +451,9 @@ impl Staging {
             Err(e) => return Err(Error::io("open", path)(e)),
         };
         let mut buf = [0; 512];
-        let n = file.read_at(&mut buf, 0).map_err(Error::io("read", &path))?;
+        let n = file
+            .read_at(&mut buf, 0)
+            .map_err(Error::io("read", &path))?;
         let line = std::str::from_utf8(&buf[..n]).ok();
         let noted = line.and_then(SavedCursor::parse);
         Ok(noted.map_or(Noted::Unreadable, |(txid, saved)| Noted::At(txid, saved)))

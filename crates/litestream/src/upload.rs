@@ -117,7 +117,9 @@ impl Uploader {
             }
             // Before the file with its own end: where a page size changes, that one can't be restored without it.
             let beside = FileName::new(Txid::new(1), name.max);
-            if list_level(&self.env, &self.root.join(Level::SNAPSHOT.to_string()))?.contains(&beside) {
+            if list_level(&self.env, &self.root.join(Level::SNAPSHOT.to_string()))?
+                .contains(&beside)
+            {
                 self.upload_snapshot(beside).await?;
             }
             let size = self.upload(Level::L0, name).await?;

@@ -209,7 +209,8 @@ impl Capture<'_> {
         mut visit: impl FnMut(&FrameHeader, u32, &[u8]) -> bool,
     ) -> Result<()> {
         let step = frame_size(cursor.page_size) as usize;
-        let mut buf = vec![0; (READ_BYTES / step).max(1) * step];
+        let frames = (until.saturating_sub(cursor.frames) as usize).min((READ_BYTES / step).max(1));
+        let mut buf = vec![0; frames * step];
         while cursor.frames < until {
             self.check_stop()?;
             let want = ((until - cursor.frames) as usize * step).min(buf.len());

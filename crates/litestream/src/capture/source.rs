@@ -114,7 +114,7 @@ impl<'a> DatabasePages<'a> {
             commit,
             page_size: like.page_size,
             like: *like,
-            block: vec![0; BLOCK_BYTES],
+            block: vec![0; BLOCK_BYTES.min(commit as usize * like.page_size.bytes())],
             block_start: None,
             frame: Vec::new(),
         }

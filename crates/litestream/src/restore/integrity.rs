@@ -54,10 +54,9 @@ pub(super) fn check(
         IntegrityCheck::Full => "integrity_check",
     };
     let verdict = run(path, pragma, vfs, interrupt);
-    let mut state = interrupt.0.lock();
-    state.handle = None;
+    let stopped = interrupt.0.lock().stopped;
     match verdict {
-        _ if state.stopped => Err(RestoreError::Cancelled),
+        _ if stopped => Err(RestoreError::Cancelled),
         Ok(row) if row == "ok" => Ok(()),
         Ok(row) => Err(RestoreError::Integrity(row)),
         Err(error) => Err(RestoreError::Integrity(error.to_string())),
@@ -87,7 +86,10 @@ fn run(
         state.handle = Some(conn.get_interrupt_handle());
     }
     // One row is enough to refuse it.
-    conn.query_row(&format!("PRAGMA {pragma}(1)"), [], |row| row.get(0))
+    let row = conn.query_row(&format!("PRAGMA {pragma}(1)"), [], |row| row.get(0));
+    // Whoever interrupts waits while the connection closes.
+    interrupt.0.lock().handle = None;
+    row
 }
 
 /// Immutable: SQLite neither locks the file nor looks for a WAL, although the header says there may be one.
