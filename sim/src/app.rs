@@ -197,7 +197,9 @@ impl App {
             17..=21 if has(Feature::LongReaders) => long_read(open, rng)?,
             22..=24 if has(Feature::JournalSwitch) => switch_journal(open, rng)?,
             25..=29 if has(Feature::Schema) => schema(open, rng)?,
-            30..=34 if has(Feature::BigTransactions) => self.transaction(open, rng, 30 + rng.clone().below(120))?,
+            30..=34 if has(Feature::BigTransactions) => {
+                self.transaction(open, rng, 30 + rng.clone().below(120))?
+            }
             _ => {
                 let rows = 1 + rng.below(4);
                 self.transaction(open, rng, rows)?;
@@ -208,7 +210,11 @@ impl App {
 
     fn transaction(&self, conn: &mut Connection, rng: &mut Rng, rows: u64) -> rusqlite::Result<()> {
         let plan = &self.world.plan;
-        let begin = if rng.chance(500) { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        let begin = if rng.chance(500) {
+            "BEGIN IMMEDIATE"
+        } else {
+            "BEGIN"
+        };
         conn.execute_batch(begin)?;
         let wrote = self.statements(conn, rng, rows);
         if wrote.is_ok() && !(plan.has(Feature::Savepoints) && rng.chance(150)) {
@@ -283,8 +289,7 @@ fn long_read(conn: &Connection, rng: &mut Rng) -> rusqlite::Result<()> {
 
 fn switch_journal(conn: &Connection, rng: &mut Rng) -> rusqlite::Result<()> {
     let mode = rng.pick(&["DELETE", "TRUNCATE", "PERSIST"]);
-    let now: String =
-        conn.pragma_update_and_check(None, "journal_mode", mode, |row| row.get(0))?;
+    let now: String = conn.pragma_update_and_check(None, "journal_mode", mode, |row| row.get(0))?;
     if now != "wal" {
         conn.execute_batch("INSERT INTO t(n) VALUES (1)")?;
         if rng.chance(500) {

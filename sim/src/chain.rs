@@ -45,11 +45,7 @@ impl Model {
         }
         self.txid = header.max_txid;
         if self.pages.len() != header.commit as usize {
-            return Err(format!(
-                "{} pages of {}",
-                self.pages.len(),
-                header.commit
-            ));
+            return Err(format!("{} pages of {}", self.pages.len(), header.commit));
         }
         Ok(())
     }
@@ -61,7 +57,8 @@ impl Model {
 
 /// The states that a replica holds, by TXID; or what is wrong with it.
 pub fn states(stored: &Stored) -> Result<Vec<(Txid, StateHash)>, String> {
-    let mut order: Vec<(Txid, Txid, Level)> = stored.keys().map(|&(l, min, max)| (max, min, l)).collect();
+    let mut order: Vec<(Txid, Txid, Level)> =
+        stored.keys().map(|&(l, min, max)| (max, min, l)).collect();
     // At the same end level 0 first: a snapshot must agree with it.
     order.sort_by_key(|&(max, min, level)| (max, level, min));
     let mut model = Model::default();
@@ -74,7 +71,9 @@ pub fn states(stored: &Stored) -> Result<Vec<(Txid, StateHash)>, String> {
             let mut alone = Model::default();
             alone.apply(bytes).map_err(wrong)?;
             if model.txid == max && model.state() != alone.state() {
-                return Err(wrong("is not the state that the files of level 0 lead to".to_owned()));
+                return Err(wrong(
+                    "is not the state that the files of level 0 lead to".to_owned(),
+                ));
             }
             if model.txid < max {
                 model = alone;
@@ -119,8 +118,13 @@ pub fn place(states: &[(Txid, StateHash)], nodes: &[StateHash]) -> Result<Vec<us
             None => {
                 let anywhere = nodes.iter().position(|node| node == state);
                 return Err(match anywhere {
-                    Some(earlier) => format!("TXID {txid} is state {earlier}, which lies before state {at} of the TXID before it"),
-                    None => format!("TXID {txid} is no state that was ever committed (the TXID before it is state {at} of {})", nodes.len()),
+                    Some(earlier) => format!(
+                        "TXID {txid} is state {earlier}, which lies before state {at} of the TXID before it"
+                    ),
+                    None => format!(
+                        "TXID {txid} is no state that was ever committed (the TXID before it is state {at} of {})",
+                        nodes.len()
+                    ),
                 });
             }
         }

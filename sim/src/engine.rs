@@ -97,9 +97,7 @@ impl Engine {
     /// Asks, and does not wait.
     pub fn post(&self, ask: Ask) -> Answer {
         let answer: Answer = Rc::default();
-        self.asked
-            .borrow_mut()
-            .push_back((ask, Rc::clone(&answer)));
+        self.asked.borrow_mut().push_back((ask, Rc::clone(&answer)));
         sched::unpark(self.main);
         answer
     }
@@ -112,7 +110,8 @@ impl Engine {
             sched::sleep(LOOK);
         }
         let answer = answer.borrow_mut().take();
-        self.world.note(|| format!("engine {:?} {ask:?}: {answer:?}", self.process));
+        self.world
+            .note(|| format!("engine {:?} {ask:?}: {answer:?}", self.process));
         answer
     }
 
@@ -125,7 +124,8 @@ impl Engine {
 
     /// Kills it.
     pub fn kill(self) {
-        self.world.note(|| format!("engine {:?} killed", self.process));
+        self.world
+            .note(|| format!("engine {:?} killed", self.process));
         vfs::kill(self.process);
     }
 }
@@ -146,7 +146,8 @@ impl Body {
         let replicator = match Replicator::start(self.settings.clone(), replica, env) {
             Ok(replicator) => Rc::new(replicator),
             Err(error) => {
-                self.world.violation(format!("the engine does not start: {error}"));
+                self.world
+                    .violation(format!("the engine does not start: {error}"));
                 return;
             }
         };
@@ -172,7 +173,9 @@ impl Body {
                 let result = sched::block_on(async {
                     match ask {
                         Ask::Snapshot => replicator.snapshot().await.map(|info| info.name.max),
-                        Ask::Retain(keep) => replicator.enforce_retention(keep).await.map(|_| Txid::ZERO),
+                        Ask::Retain(keep) => {
+                            replicator.enforce_retention(keep).await.map(|_| Txid::ZERO)
+                        }
                         Ask::Sync | Ask::Close => replicator.sync().await,
                     }
                 });
@@ -194,7 +197,9 @@ fn check_honest(world: &World, status: &Status, txid: Txid) {
     let stored = world.stored();
     let highest = stored.keys().map(|(_, _, max)| *max).max();
     if highest < Some(txid) {
-        world.violation(format!("O10: sync promised TXID {txid}, the replica ends at {highest:?}"));
+        world.violation(format!(
+            "O10: sync promised TXID {txid}, the replica ends at {highest:?}"
+        ));
     }
     if status.replica_position > highest {
         world.violation(format!(

@@ -59,10 +59,14 @@ pub fn run(plan: &Plan) -> Outcome {
         outcome.violations.push(format!("deadlock: {deadlock}"));
     }
     if report.steps_exceeded {
-        outcome.violations.push("too many steps: something never ends".to_owned());
+        outcome
+            .violations
+            .push("too many steps: something never ends".to_owned());
     }
     if report.leaked > 0 {
-        outcome.violations.push(format!("{} fibers did not die", report.leaked));
+        outcome
+            .violations
+            .push(format!("{} fibers did not die", report.leaked));
     }
     outcome.report = report;
     outcome
@@ -96,14 +100,18 @@ fn finish(world: &World, operator: &mut Operator) {
     let mut last = String::from("no answer");
     loop {
         operator.start_engine();
-        let Some(engine) = &operator.engine else { return };
+        let Some(engine) = &operator.engine else {
+            return;
+        };
         match engine.ask(Ask::Sync, 60 * SECOND) {
             Some(Ok(_)) => break,
             Some(Err(error)) => last = error,
             None => {}
         }
         if sched::now() > until {
-            world.violation(format!("O9: no sync succeeds after all faults have ended: {last}"));
+            world.violation(format!(
+                "O9: no sync succeeds after all faults have ended: {last}"
+            ));
             world.note(sched::who_waits);
             return;
         }
@@ -144,10 +152,14 @@ fn idle(world: &World) {
     let after = files();
     if after != before {
         let new: Vec<_> = after.iter().filter(|file| !before.contains(file)).collect();
-        world.violation(format!("O11: nothing was committed for {seconds} s, but there is {new:?}"));
+        world.violation(format!(
+            "O11: nothing was committed for {seconds} s, but there is {new:?}"
+        ));
     }
     let calls = world.storage.calls() - calls;
     if calls > 0 {
-        world.violation(format!("O11: {calls} storage calls in {seconds} s without a commit"));
+        world.violation(format!(
+            "O11: {calls} storage calls in {seconds} s without a commit"
+        ));
     }
 }

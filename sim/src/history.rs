@@ -155,7 +155,7 @@ impl History {
             return;
         }
         if inner.nodes.len() % 8 == 3 {
-                        if inner.copies.len() == COPIES_MAX {
+            if inner.copies.len() == COPIES_MAX {
                 inner.copies.remove(0);
             }
             inner.copies.push(image.bytes.clone());

@@ -8,9 +8,9 @@ use ltx::Txid;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::app::{App, Shared};
+use crate::disk::Class as Files;
 use crate::disk::errno;
 use crate::disk::{CutImage, Fault, Faults, Op, Rule};
-use crate::disk::Class as Files;
 use crate::engine::{Ack, Ask, Engine};
 use crate::oracle;
 use crate::plan::{Backend, Feature};
@@ -41,7 +41,9 @@ impl Operator {
     /// With everything started.
     pub fn new(world: &World) -> Operator {
         let seen: Rc<RefCell<Shared>> = Rc::default();
-        let apps = (1..=world.plan.writers).map(|actor| App::new(world, actor, &seen)).collect();
+        let apps = (1..=world.plan.writers)
+            .map(|actor| App::new(world, actor, &seen))
+            .collect();
         let mut operator = Operator {
             world: world.clone(),
             apps,
@@ -129,7 +131,9 @@ impl Operator {
                 let conn = Connection::open_with_flags_and_vfs(DATABASE, flags, "sim")?;
                 conn.busy_timeout(std::time::Duration::from_secs(60))?;
                 conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-                conn.execute_batch("CREATE TABLE IF NOT EXISTS last(n); INSERT INTO last VALUES (1)")
+                conn.execute_batch(
+                    "CREATE TABLE IF NOT EXISTS last(n); INSERT INTO last VALUES (1)",
+                )
             };
             if let Err(error) = write() {
                 world.note(sched::who_waits);
@@ -184,7 +188,9 @@ impl Operator {
             }
             Feature::Outage => {
                 let nanos = rng.below(40) * rng.below(SECOND);
-                self.world.storage.outage(std::time::Duration::from_nanos(nanos));
+                self.world
+                    .storage
+                    .outage(std::time::Duration::from_nanos(nanos));
             }
             Feature::OurDiskFaults | Feature::AppDiskFaults | Feature::DiskFull => {
                 self.trouble_disk(feature, rng);
@@ -197,8 +203,21 @@ impl Operator {
     fn possible(&self) -> Vec<Feature> {
         use Feature::*;
         let mut all = vec![
-            OperatorSync, OperatorSnapshot, MidRestore, AppCrash, EngineKill, EngineRestart, PowerCut, SecondDaemon,
-            ClockSteps, LoseState, Outage, OurDiskFaults, AppDiskFaults, DiskFull, Replace,
+            OperatorSync,
+            OperatorSnapshot,
+            MidRestore,
+            AppCrash,
+            EngineKill,
+            EngineRestart,
+            PowerCut,
+            SecondDaemon,
+            ClockSteps,
+            LoseState,
+            Outage,
+            OurDiskFaults,
+            AppDiskFaults,
+            DiskFull,
+            Replace,
         ];
         all.retain(|feature| self.world.plan.has(*feature));
         // Who remembers nothing and sees an old listing gives numbers twice.
@@ -241,7 +260,12 @@ impl Operator {
     fn power_cut(&mut self, rng: &mut Rng) {
         self.kill_engine();
         self.kill_apps();
-        let image = rng.pick(&[CutImage::NothingUnsynced, CutImage::AllButLast, CutImage::Random, CutImage::Random]);
+        let image = rng.pick(&[
+            CutImage::NothingUnsynced,
+            CutImage::AllButLast,
+            CutImage::Random,
+            CutImage::Random,
+        ]);
         vfs::power_cut(&self.world.disk, image);
         if rng.chance(500) {
             self.start_engine();
@@ -279,17 +303,27 @@ impl Operator {
         let failed = rng.pick(&[errno::EIO, errno::EACCES, errno::ENOSPC, errno::EINTR]);
         match feature {
             Feature::OurDiskFaults => {
-                faults.rules.push(rule(Files::Ours, None, Fault::Errno(failed)));
-                faults.rules.push(rule(Files::Ours, Some(Op::Write), Fault::Short(errno::ENOSPC)));
+                faults
+                    .rules
+                    .push(rule(Files::Ours, None, Fault::Errno(failed)));
+                faults.rules.push(rule(
+                    Files::Ours,
+                    Some(Op::Write),
+                    Fault::Short(errno::ENOSPC),
+                ));
                 if self.world.plan.backend == Backend::Folder {
-                    faults.rules.push(rule(Files::Replica, None, Fault::Errno(failed)));
+                    faults
+                        .rules
+                        .push(rule(Files::Replica, None, Fault::Errno(failed)));
                 }
             }
             Feature::AppDiskFaults => {
                 // Never a sync: after a failed one even SQLite's own database may be damaged by a power cut.
                 for op in [Op::Read, Op::Write, Op::Resize] {
                     for class in [Files::Database, Files::Wal] {
-                        faults.rules.push(rule(class, Some(op), Fault::Errno(errno::EIO)));
+                        faults
+                            .rules
+                            .push(rule(class, Some(op), Fault::Errno(errno::EIO)));
                     }
                 }
             }

@@ -19,11 +19,16 @@ pub fn restored(world: &World, who: &str, bytes: &[u8], acked: Option<usize>) {
     let state = state_of_file(bytes);
     let nodes = world.history.nodes();
     let Some(place) = nodes.iter().rposition(|node| node.state == state) else {
-        world.violation(format!("O1: {who} gave {} bytes that are no committed state", bytes.len()));
+        world.violation(format!(
+            "O1: {who} gave {} bytes that are no committed state",
+            bytes.len()
+        ));
         return;
     };
     if Some(place) < acked {
-        world.violation(format!("O2: {who} gave state {place}, but {acked:?} was promised"));
+        world.violation(format!(
+            "O2: {who} gave state {place}, but {acked:?} was promised"
+        ));
     }
 }
 
@@ -37,7 +42,12 @@ pub fn replica(world: &World, acks: &[Ack]) -> Vec<(ltx::Txid, StateHash)> {
             return Vec::new();
         }
     };
-    let nodes: Vec<StateHash> = world.history.nodes().iter().map(|node| node.state).collect();
+    let nodes: Vec<StateHash> = world
+        .history
+        .nodes()
+        .iter()
+        .map(|node| node.state)
+        .collect();
     if let Err(what) = chain::place(&states, &nodes) {
         world.violation(format!("O3: {what}"));
         return states;
@@ -65,20 +75,28 @@ pub fn quiet(world: &World, acks: &[Ack]) {
         Ok(bytes) if Some(state_of_file(&bytes)) == world.history.last() => {}
         Ok(bytes) => {
             restored(world, "the last restore", &bytes, None);
-            world.violation("O1: after the last sync the newest restore is not the source".to_owned());
+            world.violation(
+                "O1: after the last sync the newest restore is not the source".to_owned(),
+            );
         }
-        Err(error) => world.violation(format!("O1: after the last sync there is no restore: {error}")),
+        Err(error) => world.violation(format!(
+            "O1: after the last sync there is no restore: {error}"
+        )),
     }
     // All of them stand in the chain already; the product's restore is asked for some.
     let mut rng = world.plan.rng(901, 0);
-    let some: BTreeSet<usize> = (0..3).map(|_| rng.below(states.len() as u64) as usize).collect();
+    let some: BTreeSet<usize> = (0..3)
+        .map(|_| rng.below(states.len() as u64) as usize)
+        .collect();
     for index in some {
         let Some((txid, state)) = states.get(index) else {
             continue;
         };
         match restore::target(&env, frozen.clone(), Target::Txid(*txid), 2 + index as u64) {
             Ok(bytes) if state_of_file(&bytes) == *state => {}
-            Ok(_) => world.violation(format!("O3: the restore of TXID {txid} is not what its files say")),
+            Ok(_) => world.violation(format!(
+                "O3: the restore of TXID {txid} is not what its files say"
+            )),
             // Below a hole that a snapshot bridged a TXID may be out of reach.
             Err(error) => {
                 if !error.contains("contiguous") && !error.contains("no matching backup") {
@@ -91,12 +109,20 @@ pub fn quiet(world: &World, acks: &[Ack]) {
 
 /// O8: everything is closed: nothing is left over, and the source is what it should be.
 pub fn closed(world: &World) {
-    let staged = world.disk.list(Path::new(&format!("{STATE}/ltx/0"))).unwrap_or_default();
+    let staged = world
+        .disk
+        .list(Path::new(&format!("{STATE}/ltx/0")))
+        .unwrap_or_default();
     if staged.len() > 1 {
         world.violation(format!("O8: {} files are still staged", staged.len()));
     }
     for entry in world.disk.dump() {
-        let name = entry.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = entry
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.ends_with(".tmp") && entry.path.starts_with(STATE) {
             world.violation(format!("O8: {} is left over", entry.path.display()));
         }
@@ -111,7 +137,8 @@ pub fn closed(world: &World) {
 /// The application's own view after everything is in the database file.
 fn source(world: &World) -> Result<(), String> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags_and_vfs(DATABASE, flags, "sim").map_err(|e| e.to_string())?;
+    let conn =
+        Connection::open_with_flags_and_vfs(DATABASE, flags, "sim").map_err(|e| e.to_string())?;
     let busy: i64 = conn
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
         .map_err(|e| e.to_string())?;
@@ -124,7 +151,10 @@ fn source(world: &World) -> Result<(), String> {
     if ok != "ok" {
         return Err(ok);
     }
-    let bytes = world.disk.read(Path::new(DATABASE)).map_err(|e| e.to_string())?;
+    let bytes = world
+        .disk
+        .read(Path::new(DATABASE))
+        .map_err(|e| e.to_string())?;
     if Some(state_of_file(&bytes)) == world.history.last() {
         Ok(())
     } else {

@@ -207,7 +207,10 @@ impl FromStr for Plan {
     /// Reads what `Display` wrote; lines that begin with `#` are comments.
     fn from_str(text: &str) -> anyhow::Result<Plan> {
         let mut plan = None;
-        for line in text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()) {
+        for line in text
+            .lines()
+            .filter(|l| !l.starts_with('#') && !l.trim().is_empty())
+        {
             let (key, value) = line.split_once('=').context("a line without =")?;
             let (key, value) = (key.trim(), value.trim());
             if key == "seed" {
@@ -224,9 +227,17 @@ impl FromStr for Plan {
                 "operations" => plan.operations = value.parse()?,
                 "backend" => plan.backend = backend(value)?,
                 "features" => {
-                    plan.features = value.split_whitespace().map(feature).collect::<Result<_, _>>()?;
+                    plan.features = value
+                        .split_whitespace()
+                        .map(feature)
+                        .collect::<Result<_, _>>()?;
                 }
-                "skip" => plan.skip = value.split_whitespace().map(skipped).collect::<Result<_, _>>()?,
+                "skip" => {
+                    plan.skip = value
+                        .split_whitespace()
+                        .map(skipped)
+                        .collect::<Result<_, _>>()?
+                }
                 _ => bail!("unknown key {key}"),
             }
         }
@@ -236,12 +247,16 @@ impl FromStr for Plan {
 
 fn backend(name: &str) -> anyhow::Result<Backend> {
     let found = BACKENDS.iter().find(|(_, n)| *n == name);
-    found.map(|(b, _)| *b).with_context(|| format!("unknown backend {name}"))
+    found
+        .map(|(b, _)| *b)
+        .with_context(|| format!("unknown backend {name}"))
 }
 
 fn feature(name: &str) -> anyhow::Result<Feature> {
     let found = Feature::ALL.iter().find(|f| f.name() == name);
-    found.copied().with_context(|| format!("unknown feature {name}"))
+    found
+        .copied()
+        .with_context(|| format!("unknown feature {name}"))
 }
 
 fn skipped(pair: &str) -> anyhow::Result<(u32, u32)> {
@@ -265,7 +280,9 @@ mod tests {
 
     #[test]
     fn most_plans_mix_two_kinds_of_trouble() {
-        let mixed = (0..2000).filter(|seed| Plan::of_seed(*seed).classes().len() >= 2).count();
+        let mixed = (0..2000)
+            .filter(|seed| Plan::of_seed(*seed).classes().len() >= 2)
+            .count();
         assert!(mixed > 1200, "{mixed} of 2000");
     }
 }
