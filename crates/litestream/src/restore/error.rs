@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use litestream_replica::FileInfo;
 use ltx::{PageNo, Txid};
 
-/// Why a restore did not happen. Whatever it says, the output is as it was before.
+/// Why a restore did not happen. Whatever it says, the output is as it was before, but for [`RestoreError::NotDurable`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RestoreError {
@@ -63,6 +63,14 @@ pub enum RestoreError {
         /// `write`, `sync`, …
         action: &'static str,
         /// The file it was done to.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The new database is in place and whole, but its name may not outlive a power failure.
+    #[error("restored {}, but its folder could not be synced to the disk ({source}): after a power failure the old state may be back; check the disk and restore again, or run sync", path.display())]
+    NotDurable {
+        /// The output.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,

@@ -125,7 +125,7 @@ impl Destination {
         if sidecars.iter().all(|s| aside::is_shm(s)) {
             // Nothing that the old database needs or that would spoil the new: there is always one of them.
             temp.rename(&self.path)?;
-            self.sync(disk)?;
+            self.sync_new(disk)?;
             aside::remove(disk, sidecars);
             return Ok(());
         }
@@ -140,9 +140,18 @@ impl Destination {
         self.sync(disk)?;
         temp.rename(&self.path)?;
         let old = aside.release();
-        self.sync(disk)?;
+        self.sync_new(disk)?;
         aside::remove(disk, old);
         Ok(())
+    }
+
+    /// Makes the new file's name durable.
+    fn sync_new(&self, disk: &dyn Disk) -> Result<(), RestoreError> {
+        disk.sync_dir(self.dir())
+            .map_err(|source| RestoreError::NotDurable {
+                path: self.path.clone(),
+                source,
+            })
     }
 
     fn sync(&self, disk: &dyn Disk) -> Result<(), RestoreError> {
