@@ -20,6 +20,8 @@ use crate::sched::{self, FiberId, Nanos, Process};
 use crate::vfs;
 use crate::world::{DATABASE, STATE, World};
 
+/// How old a snapshot is when it may go.
+const KEEP: std::time::Duration = std::time::Duration::from_secs(2);
 /// A second.
 pub const SECOND: Nanos = 1_000_000_000;
 
@@ -150,6 +152,8 @@ impl Operator {
         match feature {
             Feature::OperatorSync => drop(self.ask(Ask::Sync, rng)),
             Feature::OperatorSnapshot => drop(self.ask(Ask::Snapshot, rng)),
+            Feature::OperatorRetention => drop(self.ask(Ask::Retain(KEEP), rng)),
+            Feature::DamagedState => self.damage_state(rng),
             Feature::MidRestore => self.restore(rng),
             Feature::AppCrash => {
                 let index = rng.below(self.running.len() as u64) as usize;
@@ -218,6 +222,8 @@ impl Operator {
             AppDiskFaults,
             DiskFull,
             Replace,
+            OperatorRetention,
+            DamagedState,
         ];
         all.retain(|feature| self.world.plan.has(*feature));
         // Who remembers nothing and sees an old listing gives numbers twice.
@@ -332,6 +338,30 @@ impl Operator {
         self.world.disk.set_faults(faults);
         sched::sleep(rng.below(10) * rng.below(SECOND));
         self.world.disk.set_faults(base_faults());
+    }
+
+    /// One of the engine's own files is damaged while it is not running. Level 0 goes on from what the replica has.
+    fn damage_state(&mut self, rng: &mut Rng) {
+        self.kill_engine();
+        let all = self.world.disk.dump();
+        let ours: Vec<_> = all
+            .iter()
+            .filter(|e| e.kind == crate::disk::Kind::File && e.len > 0 && e.path.starts_with(STATE))
+            .collect();
+        if !ours.is_empty() {
+            let path = &ours[rng.below(ours.len() as u64) as usize].path;
+            self.world.note(|| format!("damages {}", path.display()));
+            let (cut, at, bit) = (rng.chance(300), rng.next(), rng.below(8));
+            let _ = self.world.disk.corrupt(path, |bytes| {
+                let at = (at % bytes.len() as u64) as usize;
+                if cut {
+                    bytes.truncate(at);
+                } else {
+                    bytes[at] ^= 1 << bit;
+                }
+            });
+        }
+        self.start_engine();
     }
 
     /// Another database takes the place of this one, as when a backup is copied back by hand.

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use litestream::restore::Target;
+use litestream_replica::Level;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::chain;
+use crate::damage;
 use crate::engine::Ack;
 use crate::history::{StateHash, state_of_file};
 use crate::plan::Feature;
@@ -104,6 +106,25 @@ pub fn quiet(world: &World, acks: &[Ack]) {
                 }
             }
         }
+    }
+    damage::times(world, &states);
+    damage::check(world);
+    unharmed(world, acks);
+}
+
+/// O7, O11: where nothing goes wrong, nothing is copied twice and nobody waits.
+fn unharmed(world: &World, acks: &[Ack]) {
+    let plan = &world.plan;
+    if !plan.classes().is_empty() || acks.is_empty() {
+        return;
+    }
+    let snapshots = world
+        .stored()
+        .keys()
+        .filter(|(level, ..)| *level == Level::SNAPSHOT)
+        .count();
+    if snapshots > 0 && !plan.has(Feature::OperatorSnapshot) {
+        world.violation(format!("O11: {snapshots} snapshots that nobody asked for"));
     }
 }
 

@@ -65,6 +65,7 @@ features! {
     BusyZero Work 200 "Applications do not wait for locks.",
     OperatorSync Work 600 "`sync` is called and waited for.",
     OperatorSnapshot Work 250 "Snapshots are asked for.",
+    OperatorRetention Work 200 "Old snapshots are deleted.",
     MidRestore Work 400 "Restores while everything runs.",
     Reopen Work 400 "Applications close and open their connections.",
     ForeignCheckpoint Sqlite 500 "Another connection checkpoints, in all modes.",
@@ -84,6 +85,7 @@ features! {
     OurDiskFaults Disk 300 "Calls on the engine's own files fail.",
     AppDiskFaults Disk 150 "Calls on the database's files fail, for everybody.",
     DiskFull Disk 200 "The disk is full for a while.",
+    DamagedState Disk 150 "Bits flip in the engine's own files, or they are cut short, between two runs.",
 }
 
 /// Where the replica lies.
