@@ -352,14 +352,20 @@ impl Operator {
             let path = &ours[rng.below(ours.len() as u64) as usize].path;
             self.world.note(|| format!("damages {}", path.display()));
             let (cut, at, bit) = (rng.chance(300), rng.next(), rng.below(8));
-            let _ = self.world.disk.corrupt(path, |bytes| {
-                let at = (at % bytes.len() as u64) as usize;
-                if cut {
-                    bytes.truncate(at);
-                } else {
-                    bytes[at] ^= 1 << bit;
-                }
-            });
+            let disk = &self.world.disk;
+            let mut bytes = disk.read(path).unwrap_or_default();
+            let at = (at % bytes.len().max(1) as u64) as usize;
+            if cut {
+                bytes.truncate(at);
+            } else if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
+            // As a new file: a folder as replica may have the old one under a second name.
+            let _ = disk.remove(path);
+            if let Ok(file) = disk.create_new(path, 0o644) {
+                let _ = file.write_at(&bytes, 0);
+                file.sync();
+            }
         }
         self.start_engine();
     }
