@@ -8,11 +8,13 @@ use ltx::{FileName, Txid};
 
 use crate::chain::Stored;
 use crate::history::{StateHash, state_of_file};
+use crate::plan::Feature;
 use crate::restore;
 use crate::rng::Rng;
 use crate::sched::Process;
 use crate::world::World;
 
+const REPLACED: &str = "replaced by another file";
 /// Tries in each episode.
 const TRIES: u64 = 2;
 
@@ -35,7 +37,8 @@ pub fn check(world: &World) {
             Ok(_) => world.violation(format!(
                 "O14: with {name} {what} the restore gave something else"
             )),
-            Err(error) if what == "missing" || names(&error, name) => {}
+            // Which of two files that don't fit together is the wrong one can't be told.
+            Err(error) if what == "missing" || what == REPLACED || names(&error, name) => {}
             Err(error) => world.violation(format!(
                 "O14: with {name} {what} the error does not name it: {error}"
             )),
@@ -73,7 +76,7 @@ fn damage(stored: &mut Stored, rng: &mut Rng) -> Option<(&'static str, FileName)
                 return None;
             }
             bytes = other;
-            "replaced by another file"
+            REPLACED
         }
         _ => {
             let at = rng.below(bytes.len() as u64) as usize;
@@ -96,7 +99,8 @@ pub fn times(world: &World, states: &[(Txid, StateHash)]) {
         .collect();
     let whole = level0.iter().map(|(txid, _)| txid.get()).eq(1..=states.len() as u64);
     let steady = level0.windows(2).all(|pair| pair[0].1 <= pair[1].1);
-    if !whole || !steady {
+    let retained = world.plan.has(Feature::OperatorRetention);
+    if !whole || !steady || retained || world.plan.has(Feature::ClockSteps) {
         return; // bridged by snapshots, or the clock was set back
     }
     let mut rng = world.plan.rng(905, 0);

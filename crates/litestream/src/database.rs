@@ -98,6 +98,8 @@ impl Database {
     ) -> Result<Option<FullReason>> {
         let newest = self.staging.newest_valid()?;
         let local = newest.map_or(Txid::ZERO, |(name, _)| name.max);
+        // A number that is not in use will be given to something else.
+        self.staging.remove_snapshots_after(local)?;
         self.base = local;
         let page_size = newest.map(|(_, header)| header.page_size);
         self.base_page_size = page_size.or(ahead_page_size);
@@ -114,7 +116,9 @@ impl Database {
             _ => None,
         };
         let view = self.view(&state, last.as_ref(), change)?;
-        match decide(last.as_ref(), &view) {
+        let decision = decide(last.as_ref(), &view);
+        tracing::debug!(db = %self.settings.path.display(), txid = %local, ?last, ?view, ?decision, "position judged");
+        match decision {
             Decision::Continue(cursor) => {
                 let (name, header) = newest.ok_or(Error::NoPosition)?;
                 let stop = AtomicBool::new(false);
@@ -202,13 +206,13 @@ impl Database {
     /// Stages everything. Files of two page sizes can't be merged: where the page size changes, a restore must be able to start, so a
     /// snapshot goes before.
     fn capture_full(&mut self, stop: &AtomicBool, state: &WalState) -> Result<Staged> {
-        let txid = self.base.next();
+        let (txid, time) = (self.base.next(), self.env.clock.now());
         if self.base_page_size.is_some_and(|s| s != state.page_size) {
-            let (name, _) = self.capture_parts(stop).snapshot(txid, state)?;
+            let (name, _) = self.capture_parts(stop).snapshot(txid, time, state)?;
             self.staging.make_durable()?;
             tracing::info!(db = %self.settings.path.display(), %name, "snapshot staged because the page size changed");
         }
-        self.capture_parts(stop).full(txid, state)
+        self.capture_parts(stop).full(txid, time, state)
     }
 
     /// Notes the position's cursor beside the staged files, if it moved. Without the note the position is still found, by a
@@ -235,7 +239,9 @@ impl Database {
     ) -> Result<FileName> {
         let state = self.capture(stop, each)?;
         let position = self.position.ok_or(Error::NoPosition)?;
-        let (name, _) = self.capture_parts(stop).snapshot(position.txid, &state)?;
+        let (name, _) = self
+            .capture_parts(stop)
+            .snapshot(position.txid, position.time, &state)?;
         self.staging.make_durable()?;
         Ok(name)
     }

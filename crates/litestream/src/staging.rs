@@ -217,6 +217,17 @@ impl Staging {
         list_level(&self.env, &self.level_dir(Level::L0))
     }
 
+    /// Removes staged snapshots of later TXIDs than this one.
+    pub fn remove_snapshots_after(&self, txid: Txid) -> Result<()> {
+        let dir = self.level_dir(Level::SNAPSHOT);
+        for name in list_level(&self.env, &dir)? {
+            if name.max > txid {
+                remove_if_there(&self.env, &dir.join(name.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Starts a file.
     pub fn create(&self, level: Level, name: FileName) -> Result<Writer> {
         self.leftovers.retry();
@@ -339,6 +350,7 @@ impl Staging {
     /// Removes every staged file: local history that the replica has overtaken or that can't be continued.
     pub fn clear(&mut self) -> Result<()> {
         self.unsynced.clear();
+        self.noted_durably = false;
         remove_if_there(&self.env, &self.cursor_path())?;
         for level in [Level::L0, Level::SNAPSHOT] {
             let dir = self.level_dir(level);

@@ -152,31 +152,31 @@ impl Uploader {
             self.request(Command::Capture).await?;
         }
         // With a hole below what is local, fill from the hole on; what can't be filled is bridged by a snapshot.
-        let mut at = found.contiguous;
-        let newest = FileName::single(at);
-        let is_remote = |f: &FileInfo| f.level == Level::L0 && f.name == newest;
-        if list_level(&self.env, &dir)?.contains(&newest) && !files.iter().any(is_remote) {
-            // We ended between a snapshot and the file beside it.
-            at = Txid::new(at.get() - 1);
-        }
+        let at = found.contiguous;
         self.position = Some(at);
         self.shared.replica_found(at);
         Ok(at)
     }
 
-    /// Whether what is staged does not continue the replica: the replica is ahead, or its newest file is not the local one of that
-    /// name.
+    /// Whether what is staged does not, or can't be shown to, continue the replica: the replica is ahead, or its newest file is not
+    /// the local one of that name.
     async fn has_forked(&self, highest: Txid, files: &[FileInfo], dir: &Path) -> Result<bool> {
         let local = list_level(&self.env, dir)?;
         if highest > local.last().map_or(Txid::ZERO, |n| n.max) {
             return Ok(true);
         }
         let name = FileName::single(highest);
-        let remote = files
-            .iter()
-            .find(|f| f.level == Level::L0 && f.name == name);
-        let (Some(remote), true) = (remote, local.contains(&name)) else {
+        if highest == Txid::ZERO {
             return Ok(false);
+        }
+        if !local.contains(&name) {
+            // What comes right after it can't be shown to belong there. What comes later will be bridged by a snapshot.
+            return Ok(local.contains(&FileName::single(highest.next())));
+        }
+        let mut level0 = files.iter().filter(|f| f.level == Level::L0);
+        let Some(remote) = level0.find(|f| f.name == name) else {
+            // A snapshot with that number: of which history can't be told.
+            return Ok(true);
         };
         let path = dir.join(name.to_string());
         let file = self
@@ -235,6 +235,11 @@ impl Uploader {
         tracing::info!(db = %self.name, replica_txid = %at, local_txid = %first, "local files do not reach back to the replica, taking a snapshot");
         let name = self.request(Command::Snapshot).await?.what;
         self.upload_snapshots(name.max).await?;
+        let newest = FileName::single(name.max);
+        if list_level(&self.env, &self.root.join(Level::L0.to_string()))?.contains(&newest) {
+            // It shows later that the replica holds our history.
+            self.upload(Level::L0, newest).await?;
+        }
         self.position = Some(name.max);
         self.shared.replica_found(name.max);
         Ok(name.max)

@@ -38,6 +38,8 @@ pub struct Position {
     pub cursor: Cursor,
     /// SQLite's change counter there: every commit increments it, and a restart of the WAL keeps it.
     pub change: u32,
+    /// The time in its header.
+    pub time: UnixMillis,
 }
 
 /// One staged file.
@@ -80,13 +82,13 @@ impl Capture<'_> {
         let mut captured = chunk.pages.sorted(chunk.commit);
         captured.retain(|e| e.0 != last.page_size.lock_page());
         let growth = self.growth_pages(&chunk, &captured, last.commit, state)?;
-        let txid = last.txid.next();
+        let (txid, time) = (last.txid.next(), self.env.clock.now());
         let header = Header {
             wal_offset: chunk.start.offset() as i64,
             wal_size: (chunk.end.offset() - chunk.start.offset()) as i64,
             wal_salt1: chunk.start.salts.0,
             wal_salt2: chunk.start.salts.1,
-            ..self.header(FileName::single(txid), chunk.commit, last.page_size)
+            ..self.header(FileName::single(txid), chunk.commit, last.page_size, time)
         };
         let pages = WalPages::new(self.wal, &chunk.pages, captured, growth, chunk.start);
         let (size, pages) = self.write(Level::L0, header, pages)?;
@@ -101,6 +103,7 @@ impl Capture<'_> {
             } else {
                 last.change.wrapping_add(chunk.commits)
             },
+            time,
         };
         Ok(Some(Staged {
             position,
@@ -131,18 +134,19 @@ impl Capture<'_> {
             page_size: header.page_size,
             cursor,
             change,
+            time: UnixMillis(header.timestamp_ms),
         })
     }
 
     /// Stages a file with every page of the state, as level-0 file `txid`.
-    pub fn full(&mut self, txid: Txid, state: &WalState) -> Result<Staged> {
+    pub fn full(&mut self, txid: Txid, time: UnixMillis, state: &WalState) -> Result<Staged> {
         let cursor = self.cursor_at(state)?;
         let header = Header {
             wal_offset: WAL_HEADER_SIZE as i64,
             wal_size: (cursor.offset() - WAL_HEADER_SIZE as u64) as i64,
             wal_salt1: cursor.salts.0,
             wal_salt2: cursor.salts.1,
-            ..self.header(FileName::single(txid), state.pages, state.page_size)
+            ..self.header(FileName::single(txid), state.pages, state.page_size, time)
         };
         let (size, pages) = self.write_database(Level::L0, header, state, &cursor)?;
         let position = Position {
@@ -151,6 +155,7 @@ impl Capture<'_> {
             page_size: state.page_size,
             cursor,
             change: state.change,
+            time,
         };
         Ok(Staged {
             position,
@@ -160,10 +165,16 @@ impl Capture<'_> {
         })
     }
 
-    /// Stages a level-9 snapshot of the state, which is or will be that of `txid`.
-    pub fn snapshot(&mut self, txid: Txid, state: &WalState) -> Result<(FileName, u64)> {
+    /// Stages a level-9 snapshot of the state, which is or will be that of `txid`. It bears the time of that file: what could be
+    /// restored as of a time before, still can be when the same snapshot is taken again.
+    pub fn snapshot(
+        &mut self,
+        txid: Txid,
+        time: UnixMillis,
+        state: &WalState,
+    ) -> Result<(FileName, u64)> {
         let name = FileName::new(Txid::new(1), txid);
-        let header = self.header(name, state.pages, state.page_size);
+        let header = self.header(name, state.pages, state.page_size, time);
         let cursor = self.cursor_at(state)?;
         let (size, _) = self.write_database(Level::SNAPSHOT, header, state, &cursor)?;
         Ok((name, size))
@@ -218,14 +229,15 @@ impl Capture<'_> {
         self.write(level, header, pages)
     }
 
-    fn header(&self, name: FileName, commit: u32, page_size: PageSize) -> Header {
+    #[allow(clippy::unused_self, reason = "reads as the others do")]
+    fn header(&self, name: FileName, commit: u32, page_size: PageSize, time: UnixMillis) -> Header {
         Header {
             flags: ltx::NO_CHECKSUM,
             page_size,
             commit,
             min_txid: name.min,
             max_txid: name.max,
-            timestamp_ms: self.env.clock.now().0,
+            timestamp_ms: time.0,
             pre_apply_checksum: 0,
             wal_offset: 0,
             wal_size: 0,
