@@ -94,6 +94,11 @@ impl Engine {
         self.status.borrow().clone()
     }
 
+    /// Lets it say soon how it stands.
+    pub fn refresh(&self) {
+        sched::unpark(self.main);
+    }
+
     /// Asks, and does not wait.
     pub fn post(&self, ask: Ask) -> Answer {
         let answer: Answer = Rc::default();

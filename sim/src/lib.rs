@@ -2,8 +2,10 @@
 
 pub mod app;
 pub mod chain;
+pub mod damage;
 pub mod disk;
 pub mod engine;
+pub mod enumerate;
 pub mod env;
 pub mod episode;
 pub mod history;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use litestream_sim::episode::{self, Outcome};
 use litestream_sim::plan::{Class, Plan};
-use litestream_sim::{log, shrink};
+use litestream_sim::{enumerate, log, shrink};
 
 const HELP: &str = "\
 sim --seed N [--log] [--shrink]      one episode
@@ -33,21 +33,27 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--enumerate") {
+        return enumerate::command::run(&arguments);
+    }
     let mut options: BTreeMap<String, String> = BTreeMap::new();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let name = arg.strip_prefix("--").context(HELP)?.to_owned();
         let value = match name.as_str() {
             "log" | "shrink" => String::new(),
-            "seed" | "plan" | "seeds" | "from" | "jobs" | "again" => {
-                args.next().with_context(|| format!("--{name} needs a value"))?
-            }
+            "seed" | "plan" | "seeds" | "from" | "jobs" | "again" => args
+                .next()
+                .with_context(|| format!("--{name} needs a value"))?,
             _ => bail!("unknown option --{name}\n{HELP}"),
         };
         options.insert(name, value);
     }
     let number = |name: &str, default: u64| -> Result<u64> {
-        options.get(name).map_or(Ok(default), |v| v.parse().with_context(|| format!("--{name} {v}")))
+        options.get(name).map_or(Ok(default), |v| {
+            v.parse().with_context(|| format!("--{name} {v}"))
+        })
     };
     let plan = match (options.get("seed"), options.get("plan")) {
         (Some(seed), _) => Some(Plan::of_seed(seed.parse()?)),
@@ -55,7 +61,11 @@ fn run() -> Result<bool> {
         _ => None,
     };
     if let Some(plan) = plan {
-        return one(&plan, options.contains_key("log"), options.contains_key("shrink"));
+        return one(
+            &plan,
+            options.contains_key("log"),
+            options.contains_key("shrink"),
+        );
     }
     if !options.contains_key("seeds") {
         bail!(HELP);
@@ -142,7 +152,10 @@ fn range(from: u64, seeds: u64, again: u64) -> Result<bool> {
         let outcome = episode::run(&plan);
         totals.add(&plan, &outcome);
         for violation in &outcome.violations {
-            println!("FAILED {seed} {}", violation.lines().next().unwrap_or_default());
+            println!(
+                "FAILED {seed} {}",
+                violation.lines().next().unwrap_or_default()
+            );
         }
         if again > 0 && seed % again == 0 {
             totals.again += 1;
@@ -171,7 +184,14 @@ fn parallel(from: u64, seeds: u64, again: u64, jobs: u64) -> Result<bool> {
         let first = from + job * share;
         let count = share.min((from + seeds).saturating_sub(first));
         let child = Command::new(&program)
-            .args(["--seeds", &count.to_string(), "--from", &first.to_string(), "--again", &again.to_string()])
+            .args([
+                "--seeds",
+                &count.to_string(),
+                "--from",
+                &first.to_string(),
+                "--again",
+                &again.to_string(),
+            ])
             .stdout(Stdio::piped())
             .spawn()?;
         children.push(child);
@@ -182,7 +202,10 @@ fn parallel(from: u64, seeds: u64, again: u64, jobs: u64) -> Result<bool> {
         let output = child.wait_with_output()?;
         good &= output.status.success();
         for line in String::from_utf8_lossy(&output.stdout).lines() {
-            match line.strip_prefix("TOTAL ").and_then(|t| t.split_once(" = ")) {
+            match line
+                .strip_prefix("TOTAL ")
+                .and_then(|t| t.split_once(" = "))
+            {
                 Some((name, value)) => {
                     for (known, sum) in totals.fields() {
                         if known == name {
@@ -198,6 +221,9 @@ fn parallel(from: u64, seeds: u64, again: u64, jobs: u64) -> Result<bool> {
         println!("{value:>14} {name}");
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!("{seconds:>14.1} seconds, {:.0} episodes per second", totals.episodes as f64 / seconds);
+    println!(
+        "{seconds:>14.1} seconds, {:.0} episodes per second",
+        totals.episodes as f64 / seconds
+    );
     Ok(good && totals.episodes == seeds)
 }

@@ -19,6 +19,8 @@ pub enum CutImage {
     NothingUnsynced,
     /// Everything but the very last change of the disk.
     AllButLast,
+    /// All names, and of the files only what was synced.
+    OnlyNames,
     /// Nothing, a prefix, any subset or everything, drawn for each file; the last write kept is torn at 512 bytes.
     Random,
 }
@@ -59,7 +61,7 @@ fn crash_image(state: &State, image: CutImage, last: Option<u64>) -> Content {
     let mut content = state.durable.clone();
     let all = &state.unsynced;
     let keep = match image {
-        CutImage::NothingUnsynced => vec![false; all.len()],
+        CutImage::NothingUnsynced | CutImage::OnlyNames => vec![false; all.len()],
         CutImage::AllButLast => all.iter().map(|u| Some(u.order) != last).collect(),
         CutImage::Random => draw(all.len()),
     };
@@ -127,6 +129,7 @@ fn cut_names(tree: &mut Tree, image: CutImage, last: Option<u64>) {
     let unsynced = std::mem::take(&mut tree.unsynced);
     let keep = match image {
         CutImage::NothingUnsynced => vec![false; unsynced.len()],
+        CutImage::OnlyNames => vec![true; unsynced.len()],
         CutImage::AllButLast => unsynced.iter().map(|u| Some(u.order) != last).collect(),
         CutImage::Random => draw(unsynced.len()),
     };
