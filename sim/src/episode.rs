@@ -5,9 +5,10 @@ use std::rc::Rc;
 
 use crate::chain;
 use crate::engine::Ask;
+use crate::log;
 use crate::operator::{Operator, SECOND, base_faults};
 use crate::oracle;
-use crate::plan::Plan;
+use crate::plan::{Feature, Plan};
 use crate::sched::{self, Config, Report};
 use crate::vfs;
 use crate::world::World;
@@ -42,8 +43,10 @@ impl Outcome {
 /// Runs a plan.
 pub fn run(plan: &Plan) -> Outcome {
     vfs::register();
+    log::keep();
     let outcome: Rc<RefCell<Outcome>> = Rc::default();
     let (result, plan) = (Rc::clone(&outcome), Rc::new(plan.clone()));
+    let own_words = OwnWords::of(&plan);
     let config = Config {
         switch_per_mille: plan.switch_per_mille,
         steps_max: 4_000_000,
@@ -68,8 +71,67 @@ pub fn run(plan: &Plan) -> Outcome {
             .violations
             .push(format!("{} fibers did not die", report.leaked));
     }
+    outcome.violations.extend(own_words.judge(&log::said()));
     outcome.report = report;
     outcome
+}
+
+/// What the engine must not say of itself.
+struct OwnWords {
+    /// Nothing but SQLite touches the files, and no call fails.
+    calm: bool,
+    /// And one engine runs all the time, and the storage does not fail.
+    steady: bool,
+}
+
+impl OwnWords {
+    fn of(plan: &Plan) -> OwnWords {
+        use Feature::*;
+        let none = |features: &[Feature]| !features.iter().any(|feature| plan.has(*feature));
+        let calm = none(&[
+            OurDiskFaults,
+            AppDiskFaults,
+            DiskFull,
+            DamagedState,
+            Replace,
+            JournalSwitch,
+        ]);
+        let steady = calm
+            && none(&[
+                StorageFaults,
+                EngineKill,
+                EngineRestart,
+                PowerCut,
+                SecondDaemon,
+                LoseState,
+            ]);
+        OwnWords { calm, steady }
+    }
+
+    /// O13: the second line of defence was not needed. O11: no full copy without a reason.
+    fn judge(&self, said: &[String]) -> Vec<String> {
+        let mut violations = Vec::new();
+        if let Some(what) = said
+            .iter()
+            .find(|text| text.contains("changed while it was read"))
+            && self.calm
+        {
+            violations.push(format!("O13: the WAL was not held: {what}"));
+        }
+        let full: Vec<_> = said
+            .iter()
+            .filter(|text| text.contains("full database copy"))
+            .collect();
+        if full.len() > 1 && self.steady {
+            violations.push(format!("O11: {} full copies: {full:?}", full.len()));
+        }
+        if let Some(what) = said.iter().find(|text| text.contains("do not reach back"))
+            && self.steady
+        {
+            violations.push(format!("O11: staged files are missing: {what}"));
+        }
+        violations
+    }
 }
 
 fn stage(plan: Rc<Plan>, result: &RefCell<Outcome>) {
@@ -93,6 +155,7 @@ fn finish(world: &World, operator: &mut Operator) {
     world.storage.heal();
     operator.last_words();
     operator.start_engine();
+    small_commits(world, operator);
     let until = sched::now() + HEALED_MAX;
     if world.plan.rng(902, 0).chance(500) && !comes_unasked(world, operator, until) {
         return;
@@ -126,6 +189,15 @@ fn finish(world: &World, operator: &mut Operator) {
         world.violation("O9: the engine does not close".to_owned());
     }
     oracle::closed(world);
+}
+
+/// Commits of one frame, each perhaps in a WAL that was restarted, so that its length shows nothing.
+fn small_commits(world: &World, operator: &mut Operator) {
+    let mut rng = world.plan.rng(904, 0);
+    for _ in 0..rng.pick(&[0, 0, 0, 0, 2, 4]) {
+        sched::sleep(rng.pick(&[1, 3, 9]) * SECOND);
+        operator.last_words();
+    }
 }
 
 /// O9: what was committed comes into the replica although nobody calls `sync`.
