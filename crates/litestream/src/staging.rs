@@ -629,6 +629,22 @@ pub fn verify(env: &Env, path: &Path) -> Result<Header> {
     Ok(header)
 }
 
+/// Whether a staged file holds every page of the database.
+pub fn is_full(env: &Env, path: &Path) -> Result<bool> {
+    let staged = |source| Error::Staged {
+        path: path.to_owned(),
+        source,
+    };
+    let mut decoder = decode(env, path)?;
+    let (page_size, commit) = (decoder.header().page_size, decoder.header().commit);
+    let mut page = vec![0; page_size.bytes()];
+    let mut pages = u32::from(commit >= page_size.lock_page().get());
+    while decoder.next_page(&mut page).map_err(staged)?.is_some() {
+        pages += 1;
+    }
+    Ok(pages == commit)
+}
+
 /// The LTX files in a local level directory, in TXID order.
 pub fn list_level(env: &Env, dir: &Path) -> Result<Vec<FileName>> {
     let entries = match env.disk.list(dir) {

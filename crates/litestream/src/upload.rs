@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::error::{Error, Result};
 use crate::shared::Shared;
-use crate::staging::{list_level, remove_if_there, verify};
+use crate::staging::{is_full, list_level, remove_if_there, verify};
 use crate::worker::{Command, ReplicaEnd, created};
 
 /// The same error is logged at most this often.
@@ -170,8 +170,11 @@ impl Uploader {
             return Ok(false);
         }
         if !local.contains(&name) {
-            // What comes right after it can't be shown to belong there. What comes later will be bridged by a snapshot.
-            return Ok(local.contains(&FileName::single(highest.next())));
+            // What comes right after it can't be shown to belong there, unless it depends on nothing. What comes later will be
+            // bridged by a snapshot.
+            let next = FileName::single(highest.next());
+            let bound = local.contains(&next) && !is_full(&self.env, &dir.join(next.to_string()))?;
+            return Ok(bound);
         }
         let mut level0 = files.iter().filter(|f| f.level == Level::L0);
         let Some(remote) = level0.find(|f| f.name == name) else {
