@@ -175,6 +175,13 @@ impl App {
             0
         };
         conn.pragma_update(None, "wal_autocheckpoint", auto)?;
+        // Of a generator of its own, so that older plans stay what they are.
+        let mut own = plan.rng(905, self.actor);
+        if own.chance(200) {
+            // After a restart the WAL is cut to this.
+            let bytes: i64 = own.pick(&[0, 2000, 20_000]);
+            conn.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))?;
+        }
         conn.execute_batch(
             "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, actor INT, n INT, body BLOB)",
         )?;
