@@ -123,8 +123,8 @@ pub(crate) struct State {
     asked: bool,
     /// Page size of its newest file then.
     replica_page_size: Option<PageSize>,
-    /// Errors in a row that left something undone.
-    troubles: u32,
+    /// Since when every attempt has failed.
+    trouble_since: Option<Monotonic>,
     captured_at: Option<Monotonic>,
     opened_at: Option<Monotonic>,
     looked_at: Option<Monotonic>,
@@ -269,21 +269,18 @@ impl Worker {
         Ok(())
     }
 
-    /// How long until the next file may be staged: the first change after silence goes at once. Trouble makes it longer.
+    /// How long until the next file may be staged: the first change after silence goes at once. Trouble makes it longer, but no longer
+    /// than it has lasted.
     fn capture_wait(&self, now: Monotonic) -> Duration {
-        let pause = self
-            .settings
-            .sync_interval
-            .saturating_mul(1 << self.state.troubles.min(6))
-            .min(TROUBLE_WAIT_MAX);
-        let pause = if self.state.troubles == 0 {
-            self.settings.sync_interval
-        } else {
-            pause
+        let Some(at) = self.state.captured_at else {
+            return Duration::ZERO;
         };
-        self.state
-            .captured_at
-            .map_or(Duration::ZERO, |at| pause.saturating_sub(now.since(at)))
+        let interval = self.settings.sync_interval;
+        let pause = self.state.trouble_since.map_or(interval, |since| {
+            at.since(since)
+                .clamp(interval, TROUBLE_WAIT_MAX.max(interval))
+        });
+        pause.saturating_sub(now.since(at))
     }
 
     fn open(&mut self) -> Result<()> {
@@ -420,7 +417,7 @@ impl Worker {
             tracing::debug!(db = %self.name(), %error, "cannot note the position, trying again");
         }
         self.state.logged = None;
-        self.state.troubles = 0;
+        self.state.trouble_since = None;
         self.shared.worker_error(None);
     }
 
@@ -497,7 +494,8 @@ impl Worker {
             Err(error) => error,
         };
         let now = self.env.clock.monotonic();
-        self.state.troubles = self.state.troubles.saturating_add(1);
+        let is_first = self.state.trouble_since.is_none();
+        self.state.trouble_since.get_or_insert(now);
         self.state.captured_at = Some(now);
         self.state.attempt_at = Some(now);
         self.state.failures = self.state.failures.saturating_add(1);
@@ -510,7 +508,7 @@ impl Worker {
         // by what lies on disk: at once the first time, so that nobody checkpoints in between.
         if !(guarded && (error.is_disk_full() || matches!(error, Error::Closed))) {
             self.state.database = None;
-            if self.state.troubles == 1 {
+            if is_first {
                 self.state.opened_at = None;
             }
         }
