@@ -190,11 +190,7 @@ impl Operator {
             }
             Feature::LoseState => {
                 self.kill_engine();
-                // A write that is still under way would put an old file in the place of a new one of that number: without
-                // conditional writes nobody who remembers nothing can know.
-                while self.world.storage.pending() > 0 {
-                    sched::sleep(SECOND);
-                }
+                self.wait_for_late_writes();
                 remove_tree(&self.world, STATE);
                 self.start_engine();
             }
@@ -348,9 +344,18 @@ impl Operator {
         self.world.disk.set_faults(base_faults());
     }
 
+    /// A write that is still under way would put an old file in the place of a new one of that number: without conditional
+    /// writes nobody who remembers nothing can know.
+    fn wait_for_late_writes(&self) {
+        while self.world.storage.pending() > 0 {
+            sched::sleep(SECOND);
+        }
+    }
+
     /// One of the engine's own files is damaged while it is not running. Level 0 goes on from what the replica has.
     fn damage_state(&mut self, rng: &mut Rng) {
         self.kill_engine();
+        self.wait_for_late_writes();
         let all = self.world.disk.dump();
         let ours: Vec<_> = all
             .iter()
