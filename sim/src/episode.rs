@@ -86,7 +86,10 @@ struct OwnWords {
 
 impl OwnWords {
     fn of(plan: &Plan) -> OwnWords {
-        use Feature::*;
+        use Feature::{
+            AppDiskFaults, DamagedState, DiskFull, EngineKill, EngineRestart, JournalSwitch,
+            LoseState, OurDiskFaults, PowerCut, Replace, SecondDaemon, StorageFaults,
+        };
         let none = |features: &[Feature]| !features.iter().any(|feature| plan.has(*feature));
         let calm = none(&[
             OurDiskFaults,
