@@ -77,14 +77,14 @@ impl App {
                 }
                 Err(error) => self.judge(number, &error, &mut conn),
             }
-            self.pause(&mut rng);
+            App::pause(&mut rng);
         }
         if !sched::is_dead() {
             drop(conn);
         }
     }
 
-    fn pause(&self, rng: &mut Rng) {
+    fn pause(rng: &mut Rng) {
         let millis = match rng.below(10) {
             0..=4 => 0,
             5..=7 => rng.below(40),
@@ -205,7 +205,7 @@ impl App {
             22..=24 if has(Feature::JournalSwitch) => switch_journal(open, rng)?,
             25..=29 if has(Feature::Schema) => schema(open, rng)?,
             30..=34 if has(Feature::BigTransactions) => {
-                self.transaction(open, rng, 30 + rng.clone().below(120))?
+                self.transaction(open, rng, 30 + rng.clone().below(120))?;
             }
             _ => {
                 let rows = 1 + rng.below(4);
@@ -242,7 +242,7 @@ impl App {
                 rng.below(90)
             };
             let mut body = vec![0; size as usize];
-            body.fill_with(|| rng.next() as u8);
+            body.fill_with(|| rng.draw() as u8);
             if plan.has(Feature::Savepoints) && rng.chance(150) {
                 conn.execute_batch("SAVEPOINT s")?;
             }

@@ -110,24 +110,21 @@ pub fn place(states: &[(Txid, StateHash)], nodes: &[StateHash]) -> Result<Vec<us
     let mut at = 0;
     let mut places = Vec::with_capacity(states.len());
     for (txid, state) in states {
-        match nodes[at..].iter().position(|node| node == state) {
-            Some(found) => {
-                at += found;
-                places.push(at);
-            }
-            None => {
-                let anywhere = nodes.iter().position(|node| node == state);
-                return Err(match anywhere {
-                    Some(earlier) => format!(
-                        "TXID {txid} is state {earlier}, which lies before state {at} of the TXID before it"
-                    ),
-                    None => format!(
-                        "TXID {txid} is no state that was ever committed (the TXID before it is state {at} of {})",
-                        nodes.len()
-                    ),
-                });
-            }
+        if let Some(found) = nodes[at..].iter().position(|node| node == state) {
+            at += found;
+            places.push(at);
+            continue;
         }
+        let anywhere = nodes.iter().position(|node| node == state);
+        return Err(match anywhere {
+            Some(earlier) => format!(
+                "TXID {txid} is state {earlier}, which lies before state {at} of the TXID before it"
+            ),
+            None => format!(
+                "TXID {txid} is no state that was ever committed (the TXID before it is state {at} of {})",
+                nodes.len()
+            ),
+        });
     }
     Ok(places)
 }

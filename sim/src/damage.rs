@@ -97,7 +97,10 @@ pub fn times(world: &World, states: &[(Txid, StateHash)]) {
         .filter(|((level, ..), _)| *level == Level::L0)
         .map(|((_, _, max), bytes)| (*max, time(bytes)))
         .collect();
-    let whole = level0.iter().map(|(txid, _)| txid.get()).eq(1..=states.len() as u64);
+    let whole = level0
+        .iter()
+        .map(|(txid, _)| txid.get())
+        .eq(1..=states.len() as u64);
     let steady = level0.windows(2).all(|pair| pair[0].1 <= pair[1].1);
     let retained = world.plan.has(Feature::OperatorRetention);
     if !whole || !steady || retained || world.plan.has(Feature::ClockSteps) {

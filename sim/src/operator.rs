@@ -131,7 +131,7 @@ impl Operator {
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let write = || -> rusqlite::Result<()> {
                 let conn = Connection::open_with_flags_and_vfs(DATABASE, flags, "sim")?;
-                conn.busy_timeout(std::time::Duration::from_secs(60))?;
+                conn.busy_timeout(std::time::Duration::from_mins(1))?;
                 conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
                 conn.execute_batch(
                     "CREATE TABLE IF NOT EXISTS last(n); INSERT INTO last VALUES (1)",
@@ -209,7 +209,11 @@ impl Operator {
     }
 
     fn possible(&self) -> Vec<Feature> {
-        use Feature::*;
+        use Feature::{
+            AppCrash, AppDiskFaults, ClockSteps, DamagedState, DiskFull, EngineKill, EngineRestart,
+            LoseState, MidRestore, OperatorRetention, OperatorSnapshot, OperatorSync,
+            OurDiskFaults, Outage, PowerCut, Replace, SecondDaemon,
+        };
         let mut all = vec![
             OperatorSync,
             OperatorSnapshot,
@@ -251,7 +255,7 @@ impl Operator {
         // A listing that is old shows an old replica.
         let acked = acked.filter(|_| self.world.plan.backend != Backend::Eventual);
         let world = self.world.clone();
-        let target = rng.next();
+        let target = rng.draw();
         let fiber = sched::spawn(process, "restore", move || {
             let env = crate::env::env(process, world.disk.clone());
             let replica = world.replica(&env);
@@ -364,7 +368,7 @@ impl Operator {
         if !ours.is_empty() {
             let path = &ours[rng.below(ours.len() as u64) as usize].path;
             self.world.note(|| format!("damages {}", path.display()));
-            let (cut, at, bit) = (rng.chance(300), rng.next(), rng.below(8));
+            let (cut, at, bit) = (rng.chance(300), rng.draw(), rng.below(8));
             let disk = &self.world.disk;
             let mut bytes = disk.read(path).unwrap_or_default();
             let at = (at % bytes.len().max(1) as u64) as usize;

@@ -140,13 +140,8 @@ pub fn closed(world: &World) {
         world.violation(format!("O8: {} files are still staged", staged.len()));
     }
     for entry in world.disk.dump() {
-        let name = entry
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        if name.ends_with(".tmp") && entry.path.starts_with(STATE) {
+        let is_temporary = entry.path.extension().is_some_and(|e| e == "tmp");
+        if is_temporary && entry.path.starts_with(STATE) {
             world.violation(format!("O8: {} is left over", entry.path.display()));
         }
     }

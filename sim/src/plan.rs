@@ -238,7 +238,7 @@ impl FromStr for Plan {
                     plan.skip = value
                         .split_whitespace()
                         .map(skipped)
-                        .collect::<Result<_, _>>()?
+                        .collect::<Result<_, _>>()?;
                 }
                 _ => bail!("unknown key {key}"),
             }

@@ -55,7 +55,9 @@ fn coarse(plan: &Plan) -> Vec<Plan> {
         with(&|p| p.page_size = 512),
         with(&|p| p.backend = crate::plan::Backend::Strict),
     ];
-    all.into_iter().filter(|candidate| candidate != plan).collect()
+    all.into_iter()
+        .filter(|candidate| candidate != plan)
+        .collect()
 }
 
 /// Leaves out operations, many at once first.

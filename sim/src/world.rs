@@ -76,7 +76,12 @@ impl World {
             let files = self.storage.fork();
             let all = files.files().into_iter();
             return all
-                .filter_map(|f| Some(((f.level, f.name.min, f.name.max), files.bytes(f.level, f.name)?)))
+                .filter_map(|f| {
+                    Some((
+                        (f.level, f.name.min, f.name.max),
+                        files.bytes(f.level, f.name)?,
+                    ))
+                })
                 .collect();
         }
         let mut stored = Stored::new();

@@ -26,8 +26,8 @@ use rustix::io::Errno;
 use tokio::runtime::Handle;
 
 use super::{
-    Clock, DirEntry, Disk, Ended, Entropy, Env, File, Held, Kind, Metadata, Monotonic, Running, Spawn,
-    Task, UnixMillis, Watch, Watcher,
+    Clock, DirEntry, Disk, Ended, Entropy, Env, File, Held, Kind, Metadata, Monotonic, Running,
+    Spawn, Task, UnixMillis, Watch, Watcher,
 };
 
 /// The real machine.
