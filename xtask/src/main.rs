@@ -1,14 +1,16 @@
-//! `cargo xtask demo|test|build|floors`: what people and CI run.
+//! `cargo xtask demo|test|build|floors|sim|bugs`: what people and CI run.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "drives cargo and processes; nothing here is part of the product"
 )]
 
+mod bugs;
 mod demo;
 mod floors;
 mod run;
 mod setup;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -21,6 +23,8 @@ const HELP: &str = "cargo xtask <command>
   test     installs what the tests need and runs everything that CI runs
   build    builds the programs into ./bin
   floors   checks which crate may use what
+  sim      runs episodes in the simulator: --seed N, --seeds N, --plan FILE, …
+  bugs     plants known bugs and sees whether the simulator finds them
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +45,8 @@ fn run_command() -> Result<()> {
         ["test"] => test::run(),
         ["build"] => run::build(),
         ["floors"] => floors::run(),
+        ["sim", ref rest @ ..] => sim::run(rest),
+        ["bugs", ref rest @ ..] => bugs::run(rest),
         [] | ["help" | "-h" | "--help"] => {
             print!("{HELP}");
             Ok(())

@@ -1,0 +1,239 @@
+//! Runs episodes until one fails that is good without the bug.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Programs at once.
+const JOBS: u64 = 2;
+/// Episodes that one of them runs.
+const BLOCK: u64 = 500;
+
+/// How a bug showed.
+pub(super) struct Found {
+    /// The oracle, and all that it said.
+    pub(super) by: String,
+    pub(super) seconds: f64,
+    /// Episodes run until then, about.
+    pub(super) episodes: u64,
+    /// Of the episode; `None` if the program died.
+    pub(super) seed: Option<u64>,
+}
+
+/// What a job has seen.
+enum Event {
+    /// In the episode of this seed a promise was broken.
+    Failed { seed: u64, what: String },
+    /// The program died in these episodes.
+    Died { from: u64, how: String },
+    /// A block is done.
+    Done,
+}
+
+/// See the module. `Err` says why it was not found.
+pub(super) fn hunt(program: &Path, plain: &Path, seed: u64, minutes: u64) -> Result<Found, String> {
+    let start = Instant::now();
+    let (events, seen) = mpsc::channel();
+    let job = Arc::new(Job {
+        next: AtomicU64::new(seed),
+        over: AtomicBool::new(false),
+        children: (0..JOBS).map(|_| Mutex::new(None)).collect(),
+    });
+    let result = std::thread::scope(|scope| {
+        for slot in 0..JOBS as usize {
+            let (job, events) = (Arc::clone(&job), events.clone());
+            scope.spawn(move || job.run(program, slot, &events));
+        }
+        drop(events);
+        let result = watch(&seen, plain, (start, Duration::from_mins(minutes)), seed);
+        job.end();
+        result
+    });
+    result.map_err(|why| {
+        format!(
+            "{why} ({} episodes)",
+            job.next.load(Ordering::Relaxed) - seed
+        )
+    })
+}
+
+fn watch(
+    seen: &mpsc::Receiver<Event>,
+    plain: &Path,
+    (start, limit): (Instant, Duration),
+    first: u64,
+) -> Result<Found, String> {
+    let (mut known, mut done) = (0, 0);
+    loop {
+        let Some(left) = limit.checked_sub(start.elapsed()) else {
+            return Err(format!(
+                "not found within {} minutes, {known} failures that also happen without it",
+                limit.as_secs() / 60
+            ));
+        };
+        let found = |by: String, seed, run: u64| Found {
+            by,
+            seconds: start.elapsed().as_secs_f64(),
+            episodes: done * BLOCK + run,
+            seed,
+        };
+        match seen.recv_timeout(left.min(Duration::from_secs(1))) {
+            Ok(Event::Failed { seed, what }) => {
+                // The other programs are about as far in their blocks.
+                let found = found(what, Some(seed), JOBS * ((seed - first) % BLOCK + 1));
+                if is_good(plain, seed, 1) {
+                    return Ok(found);
+                }
+                known += 1;
+            }
+            Ok(Event::Died { from, how }) if is_good(plain, from, BLOCK) => {
+                return Ok(found(how, None, BLOCK));
+            }
+            Ok(Event::Died { .. } | Event::Done) => done += 1,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err("the simulator could not be run".to_owned());
+            }
+        }
+    }
+}
+
+/// Whether nothing is wrong without the bug.
+fn is_good(plain: &Path, from: u64, seeds: u64) -> bool {
+    sim(plain, from, seeds)
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn sim(program: &Path, from: u64, seeds: u64) -> Command {
+    let mut command = Command::new(program);
+    command.args([
+        "--from",
+        &from.to_string(),
+        "--seeds",
+        &seeds.to_string(),
+        "--again",
+        "0",
+    ]);
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// What the jobs share.
+struct Job {
+    next: AtomicU64,
+    over: AtomicBool,
+    children: Vec<Mutex<Option<Child>>>,
+}
+
+impl Job {
+    /// Runs block after block.
+    fn run(&self, program: &Path, slot: usize, events: &Sender<Event>) {
+        while !self.over.load(Ordering::Relaxed) {
+            let from = self.next.fetch_add(BLOCK, Ordering::Relaxed);
+            let Ok(mut child) = sim(program, from, BLOCK).stdout(Stdio::piped()).spawn() else {
+                return;
+            };
+            let lines = child.stdout.take().map(BufReader::new);
+            *lock(&self.children[slot]) = Some(child);
+            let mut failed = false;
+            for line in lines
+                .into_iter()
+                .flat_map(BufReader::lines)
+                .map_while(Result::ok)
+            {
+                if let Some((seed, what)) =
+                    line.strip_prefix("FAILED ").and_then(|l| l.split_once(' '))
+                    && let Ok(seed) = seed.parse()
+                {
+                    failed = true;
+                    let what = what.to_owned();
+                    let _ = events.send(Event::Failed { seed, what });
+                }
+            }
+            let child = lock(&self.children[slot]).take();
+            let status = child.and_then(|mut child| child.wait().ok());
+            if self.over.load(Ordering::Relaxed) {
+                return;
+            }
+            let event = match status {
+                Some(status) if !status.success() && !failed => Event::Died {
+                    from,
+                    how: format!("the program died: {status}"),
+                },
+                _ => Event::Done,
+            };
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Ends the programs that still run.
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        for child in &self.children {
+            if let Some(child) = lock(child).as_mut() {
+                let _ = child.kill(); // it may have ended by itself
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes the failing episode smaller and keeps it as a plan that must stay good.
+pub(super) fn keep_plan(
+    program: &Path,
+    plain: &Path,
+    seed: u64,
+    what: &[&str],
+    to: &Path,
+) -> Result<()> {
+    let output = Command::new(program)
+        .args(["--shrink", "--seed", &seed.to_string()])
+        .stderr(Stdio::null())
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, small) = text
+        .split_once("# smaller:\n")
+        .context("nothing was made smaller")?;
+    let is_comment = |line: &&str| line.starts_with('#');
+    let mut plan: Vec<String> = what
+        .iter()
+        .map(|line| format!("# planted: {line}"))
+        .collect();
+    plan.extend(
+        small
+            .lines()
+            .filter(is_comment)
+            .map(|line| format!("# found: {}", line.trim_start_matches(['#', ' ']))),
+    );
+    plan.extend(
+        small
+            .lines()
+            .filter(|l| !is_comment(l) && l.contains(" ="))
+            .map(str::to_owned),
+    );
+    std::fs::write(to, plan.join("\n") + "\n")?;
+    let good = Command::new(plain)
+        .arg("--plan")
+        .arg(to)
+        .stdout(Stdio::null())
+        .status()?
+        .success();
+    if !good {
+        std::fs::remove_file(to)?;
+        bail!("the smaller episode of seed {seed} fails without the bug, too");
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The table of planted bugs, on the screen and in `sim/bugs/README.md`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::Row;
+use crate::run::{command, output, root};
+
+/// The table begins after this line.
+const HEAD: &str = "| bug | what it is | found by | seconds | episodes | seed | commit |";
+const RULE: &str = "| --- | --- | --- | ---: | ---: | ---: | --- |";
+
+/// For the screen.
+pub(super) fn line(row: &Row) -> String {
+    match &row.result {
+        Ok(found) => format!(
+            "{:<34} {:>7.1} s {:>7} episodes  seed {:<7} {}",
+            row.name,
+            found.seconds,
+            found.episodes,
+            found.seed.map_or("-".to_owned(), |s| s.to_string()),
+            found.by
+        ),
+        Err(why) => format!("{:<34} NOT FOUND: {why}", row.name),
+    }
+}
+
+/// Replaces the rows of the bugs that were looked for; those of bugs that are no more go.
+pub(super) fn write(dir: &Path, rows: &[Row]) -> Result<()> {
+    let path = dir.join("README.md");
+    let text = std::fs::read_to_string(&path)?;
+    let (before, after) = text
+        .split_once(HEAD)
+        .with_context(|| format!("no table in {}", path.display()))?;
+    let mut lines: BTreeMap<String, String> = BTreeMap::new();
+    for line in after.lines().filter(|l| l.starts_with("| ") && *l != RULE) {
+        let name = line.split('|').nth(1).unwrap_or_default().trim().to_owned();
+        if dir.join(format!("{name}.patch")).exists() {
+            lines.insert(name, line.to_owned());
+        }
+    }
+    let commit = output(command("git rev-parse --short HEAD").current_dir(root()))?;
+    for row in rows {
+        lines.insert(row.name.clone(), cells(row, commit.trim()));
+    }
+    let lines: Vec<String> = lines.into_values().collect();
+    std::fs::write(
+        &path,
+        format!("{before}{HEAD}\n{RULE}\n{}\n", lines.join("\n")),
+    )?;
+    Ok(())
+}
+
+fn cells(row: &Row, commit: &str) -> String {
+    let clean = |text: &str| text.replace('|', "/");
+    let (by, seconds, episodes, seed) = match &row.result {
+        Ok(found) => (
+            short(&found.by),
+            format!("{:.1}", found.seconds),
+            found.episodes.to_string(),
+            found.seed.map_or("–".to_owned(), |s| s.to_string()),
+        ),
+        Err(why) => (
+            format!("**not found**: {why}"),
+            "–".into(),
+            "–".into(),
+            "–".into(),
+        ),
+    };
+    format!(
+        "| {} | {} | {} | {seconds} | {episodes} | {seed} | {commit} |",
+        row.name,
+        clean(&row.what),
+        clean(&by)
+    )
+}
+
+/// What an oracle says, without the numbers of this one episode.
+fn short(by: &str) -> String {
+    let words: String = by.chars().take(90).collect();
+    if words.len() < by.len() {
+        format!("{}…", words.trim_end())
+    } else {
+        words
+    }
+}
