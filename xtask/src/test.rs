@@ -5,7 +5,10 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::run::{bin_dir, build, check, command, step};
-use crate::{floors, setup};
+use crate::{bugs, floors, setup, sim};
+
+/// Episodes of each run.
+const EPISODES: u64 = 20_000;
 
 /// Stops at the first step that fails.
 pub fn run() -> Result<()> {
@@ -35,9 +38,33 @@ pub fn run() -> Result<()> {
                 .env("LITESTREAM_BIN_DIR", bin_dir()),
         )
     })?;
+    step("SQLite's own bug is seen in its version 3.50.2", || {
+        check(
+            command("cargo test --quiet --manifest-path sim/old-sqlite/Cargo.toml").env(
+                "CARGO_TARGET_DIR",
+                crate::run::root().join("target/old-sqlite"),
+            ),
+        )
+    })?;
+    step("simulated episodes, each of a new seed", || {
+        let from = fresh_seeds()?.to_string();
+        println!("seeds {from} to +{EPISODES}");
+        let seeds = EPISODES.to_string();
+        sim::run(&["--seeds", &seeds, "--from", &from, "--jobs", "2"])
+    })?;
+    step("three of the planted bugs", || {
+        let seed = (fresh_seeds()? / EPISODES).to_string();
+        bugs::run(&["--random", "3", "--seed", &seed])
+    })?;
     step("examples in the documentation", || {
         check(&mut command("cargo test --quiet --workspace --doc"))
     })?;
     println!("OK, {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Seeds that no run had before: they follow the time.
+fn fresh_seeds() -> Result<u64> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(now.as_secs() * EPISODES)
 }

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use litestream::restore::{self, IntegrityCheck, Request, Target};
 
-use super::Kind;
 use super::stage::{HEALED_MAX, Played, Stage};
+use super::{Kind, Point};
 use crate::engine::Ask;
+use crate::operator::SECOND;
 use crate::oracle;
 use crate::sched;
 use crate::vfs;
@@ -34,6 +36,13 @@ pub fn check(stage: &mut Stage) {
 /// One more commit and `sync`: the replica holds what it should.
 fn replicated(stage: &mut Stage) -> Played {
     stage.wait_app()?;
+    if let Some(Point {
+        kind: Kind::CutOffline(_),
+        ..
+    }) = stage.point
+    {
+        offline(stage)?;
+    }
     stage.sql("CREATE TABLE IF NOT EXISTS last(n); INSERT INTO last VALUES (1)")?;
     stage.ask(Ask::Sync)?;
     let acks = stage.acks.borrow().clone();
@@ -42,6 +51,19 @@ fn replicated(stage: &mut Stage) -> Played {
     stage.close_engine()?;
     oracle::closed(&stage.world);
     Ok(())
+}
+
+/// The engine starts while nobody can tell what the replica holds.
+fn offline(stage: &mut Stage) -> Played {
+    stage.world.storage.outage(Duration::from_secs(40));
+    stage.start_engine();
+    for _ in 0..2 {
+        stage.pass(10 * SECOND)?;
+        stage.sql(
+            "CREATE TABLE IF NOT EXISTS offline(n); INSERT INTO offline VALUES (randomblob(200))",
+        )?;
+    }
+    stage.pass(20 * SECOND)
 }
 
 /// What is at the output of a restore.

@@ -18,6 +18,8 @@ pub enum Kind {
     KillAll,
     /// The power fails before it.
     Cut(CutImage),
+    /// The same, and the storage is away when all starts again.
+    CutOffline(CutImage),
     /// The call fails.
     Fail(Fault),
     /// The call is a sync that fails; when all seems well again, the power fails.
@@ -28,7 +30,7 @@ pub enum Kind {
     StorageFail(Failure, When),
 }
 
-const KINDS: [(Kind, &str); 23] = {
+const KINDS: [(Kind, &str); 25] = {
     use Failure::{Forbidden, NoSpace, Reset, Throttled, Timeout, Unavailable};
     use When::{After, Before};
     [
@@ -38,6 +40,11 @@ const KINDS: [(Kind, &str); 23] = {
         (Kind::Cut(CutImage::AllButLast), "cut-but-last"),
         (Kind::Cut(CutImage::OnlyNames), "cut-only-names"),
         (Kind::Cut(CutImage::Random), "cut-random"),
+        (
+            Kind::CutOffline(CutImage::NothingUnsynced),
+            "cut-nothing-offline",
+        ),
+        (Kind::CutOffline(CutImage::Random), "cut-random-offline"),
         (Kind::Fail(Fault::Errno(errno::EIO)), "eio"),
         (Kind::Fail(Fault::Errno(errno::ENOSPC)), "enospc"),
         (Kind::Fail(Fault::Errno(errno::EINTR)), "eintr"),
@@ -61,7 +68,11 @@ const KINDS: [(Kind, &str); 23] = {
 impl Kind {
     /// Whether everything stands still before the call.
     pub fn stops(self) -> bool {
-        matches!(self, Kind::Kill | Kind::KillAll | Kind::Cut(_))
+        matches!(self, Kind::Kill | Kind::KillAll) || self.cuts()
+    }
+
+    fn cuts(self) -> bool {
+        matches!(self, Kind::Cut(_) | Kind::CutOffline(_))
     }
 
     /// Whether it is about a call to the storage.
@@ -74,7 +85,7 @@ impl Kind {
         if self.stops() {
             // Locks are lost with the power anyway: the image is that before the next call of another kind.
             let is_lock = seen.op == Op::Memory && last == Some(Op::Memory);
-            return !(matches!(self, Kind::Cut(_)) && is_lock);
+            return !(self.cuts() && is_lock);
         }
         let ours = matches!(seen.class, Class::Ours | Class::Replica);
         let named = matches!(
@@ -147,6 +158,8 @@ pub struct Calls {
     pub before: u64,
     /// What each of them was, and whether whoever is tested made it.
     pub disk: Vec<(Seen, bool)>,
+    /// Whether the storage can be away for those who start again.
+    pub may_be_offline: bool,
     /// Number of the last call to the storage before them.
     pub storage_before: u64,
     /// What each of these was.
@@ -155,7 +168,8 @@ pub struct Calls {
 
 /// All points of a scene.
 pub fn points(calls: &Calls) -> Vec<Point> {
-    let kinds = || KINDS.iter().map(|(kind, _)| *kind);
+    let possible = |kind: &Kind| calls.may_be_offline || !matches!(kind, Kind::CutOffline(_));
+    let kinds = || KINDS.iter().map(|(kind, _)| *kind).filter(possible);
     let mut points = Vec::new();
     let ops: Vec<Op> = calls.disk.iter().map(|(seen, _)| seen.op).collect();
     for (index, (seen, subject)) in calls.disk.iter().enumerate() {

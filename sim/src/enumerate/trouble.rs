@@ -7,6 +7,7 @@ use super::stage::{Played, Stage};
 use super::{Kind, Point};
 use crate::disk::{CutImage, Fault, errno};
 use crate::operator::base_faults;
+use crate::plan::Backend;
 use crate::sched;
 use crate::vfs;
 use crate::world::DATABASE;
@@ -21,6 +22,8 @@ impl Stage {
         self.calls = Some(Calls {
             before: disk.calls(),
             storage_before: storage.calls(),
+            may_be_offline: self.scene.backend != Backend::Folder
+                && self.restoring.wanted.is_none(),
             ..Calls::default()
         });
         let Some(Point { number, kind }) = self.point else {
@@ -28,7 +31,9 @@ impl Stage {
             return;
         };
         match kind {
-            Kind::Kill | Kind::KillAll | Kind::Cut(_) => disk.stop_at_nth(number, sched::current()),
+            Kind::Kill | Kind::KillAll | Kind::Cut(_) | Kind::CutOffline(_) => {
+                disk.stop_at_nth(number, sched::current());
+            }
             Kind::Fail(fault) => disk.fail_nth(number, fault),
             Kind::Trap => disk.fail_nth(number, Fault::Errno(errno::EIO)),
             Kind::StorageKill(when) => storage.stop_at_nth(number, when, sched::current()),
@@ -81,7 +86,7 @@ impl Stage {
                 self.kill_subjects();
                 self.kill_app();
             }
-            Kind::Cut(image) => self.power_cut(image),
+            Kind::Cut(image) | Kind::CutOffline(image) => self.power_cut(image),
             Kind::Trap => self.power_cut(CutImage::NothingUnsynced),
             Kind::StorageKill(_) if cut => self.kill_subjects(),
             Kind::StorageKill(_) | Kind::Fail(_) | Kind::StorageFail(..) => {}

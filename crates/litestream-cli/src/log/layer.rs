@@ -127,6 +127,9 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Clock for Noon {
+        fn boot(&self) -> Option<u128> {
+            None
+        }
         fn now(&self) -> UnixMillis {
             UnixMillis(43_200_007)
         }

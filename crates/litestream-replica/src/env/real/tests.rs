@@ -155,7 +155,7 @@ async fn tasks_end_by_themselves_or_when_aborted() {
         "for ever",
         Box::pin(async move {
             let _ends = ends;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }),
     );
     assert!(!task.is_finished());
