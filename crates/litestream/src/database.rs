@@ -266,12 +266,18 @@ impl Database {
         let end = (header.wal_offset + header.wal_size) as u64;
         let salts = crate::wal::Salts(header.wal_salt1, header.wal_salt2);
         let (mut database_unchanged, mut same_boot) = (false, false);
+        let boot = self.env.clock.boot();
         let cursor = match self.staging.noted()? {
             Noted::At(txid, saved) if txid == name.max => {
                 database_unchanged = saved.database == self.stamp;
-                same_boot = saved.boot.is_some() && saved.boot == self.env.clock.boot();
+                same_boot = saved.boot.is_some() && saved.boot == boot;
                 let agrees = saved.cursor.offset() == end && saved.cursor.salts == salts;
                 agrees.then_some(saved.cursor)
+            }
+            // Power has not failed since, so the WAL still holds what it held; the file is the next one of ours, or another program
+            // was here.
+            Noted::At(_, saved) if saved.boot.is_some() && saved.boot == boot => {
+                self.cursor_by_content(name, header, state)?
             }
             // Ended between a file and its note: the file must follow what is noted.
             Noted::At(txid, saved)
