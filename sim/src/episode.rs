@@ -88,7 +88,7 @@ impl OwnWords {
     fn of(plan: &Plan) -> OwnWords {
         use Feature::{
             AppDiskFaults, DamagedState, DiskFull, EngineKill, EngineRestart, JournalSwitch,
-            LoseState, OurDiskFaults, PowerCut, Replace, SecondDaemon, StorageFaults,
+            LoseState, OurDiskFaults, Outage, PowerCut, Replace, SecondDaemon, StorageFaults,
         };
         let none = |features: &[Feature]| !features.iter().any(|feature| plan.has(*feature));
         let calm = none(&[
@@ -104,7 +104,7 @@ impl OwnWords {
             PowerCut,
             SecondDaemon,
         ]);
-        let steady = calm && none(&[StorageFaults, LoseState]);
+        let steady = calm && none(&[StorageFaults, Outage, LoseState]);
         OwnWords { calm, steady }
     }
 
@@ -158,7 +158,7 @@ fn finish(world: &World, operator: &mut Operator) {
     small_commits(world, operator);
     let until = sched::now() + HEALED_MAX;
     // Where nothing had to be waited out, the longest interval of all settings and an upload are enough.
-    let calm = OwnWords::of(&world.plan).steady && !world.plan.has(Feature::Outage);
+    let calm = OwnWords::of(&world.plan).steady;
     let soon = if calm {
         sched::now() + 20 * SECOND
     } else {

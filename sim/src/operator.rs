@@ -106,6 +106,7 @@ impl Operator {
     /// Does what the plan says, until all applications have done their work.
     pub fn run(&mut self) {
         self.world.trouble_storage();
+        self.world.disk.set_faults(self.usual_faults());
         for number in 0..self.world.plan.operations {
             if self.world.plan.skips(0, number) {
                 continue;
@@ -306,7 +307,7 @@ impl Operator {
     }
 
     fn trouble_disk(&mut self, feature: Feature, rng: &mut Rng) {
-        let mut faults = base_faults();
+        let mut faults = self.usual_faults();
         let per_million = rng.pick(&[500, 5_000, 50_000]);
         let rule = |class, op, fault| Rule {
             class: Some(class),
@@ -345,7 +346,25 @@ impl Operator {
         }
         self.world.disk.set_faults(faults);
         sched::sleep(rng.below(10) * rng.below(SECOND));
-        self.world.disk.set_faults(base_faults());
+        self.world.disk.set_faults(self.usual_faults());
+    }
+
+    /// What the disk does all the time.
+    fn usual_faults(&self) -> Faults {
+        let mut faults = base_faults();
+        if self.world.plan.has(Feature::SlowDisk) {
+            let mut rng = self.world.plan.rng(906, 0);
+            let nanos = rng.pick(&[2, 30, 60]) * (SECOND / 1000);
+            for class in [Files::Database, Files::Wal, Files::Ours] {
+                faults.rules.push(Rule {
+                    class: Some(class),
+                    op: rng.pick(&[None, Some(Op::Write), Some(Op::Sync)]),
+                    fault: Fault::Slow(nanos),
+                    per_million: rng.pick(&[5_000, 50_000, 300_000]),
+                });
+            }
+        }
+        faults
     }
 
     /// A write that is still under way would put an old file in the place of a new one of that number: without conditional

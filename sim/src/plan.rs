@@ -86,6 +86,7 @@ features! {
     AppDiskFaults Disk 150 "Calls on the database's files fail, for everybody.",
     DiskFull Disk 200 "The disk is full for a while.",
     DamagedState Disk 150 "Bits flip in the engine's own files, or they are cut short, between two runs.",
+    SlowDisk Disk 150 "Calls on the files of the database take long now and then.",
 }
 
 /// Where the replica lies.

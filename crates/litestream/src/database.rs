@@ -277,6 +277,7 @@ impl Database {
             // Power has not failed since, so the WAL still holds what it held; the file is the next one of ours, or another program
             // was here.
             Noted::At(_, saved) if saved.boot.is_some() && saved.boot == boot => {
+                same_boot = true;
                 self.cursor_by_content(name, header, state)?
             }
             // Ended between a file and its note: the file must follow what is noted.

@@ -147,7 +147,10 @@ impl Uploader {
         let found = position::position(&files);
         if self.has_forked(found.highest, &files, &dir).await? {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");
-            let end = ReplicaEnd::of(&self.replica, &files).await?;
+            let mut end = ReplicaEnd::of(&self.replica, &files).await?;
+            // A listing may be old: no number that was given here is given again.
+            let local = list_level(&self.env, &dir)?;
+            end.highest = end.highest.max(local.last().map_or(Txid::ZERO, |n| n.max));
             self.command(Command::Rebase(end))?;
             self.request(Command::Capture).await?;
         }

@@ -109,8 +109,10 @@ pub fn decide(last: Option<&LastFile>, now: &WalView) -> Decision {
         };
     }
     match now.evidence {
+        // After a power failure a frame may still lie in the file although one before it was lost, and it with that.
+        _ if !last.same_boot => Decision::Full(FullReason::WalRestarted),
         Evidence::NothingMissed => Decision::Continue(cursor),
-        Evidence::EndOfFile if now.changes_agree && last.same_boot => Decision::Continue(cursor),
+        Evidence::EndOfFile if now.changes_agree => Decision::Continue(cursor),
         Evidence::EndOfFile | Evidence::None => Decision::Full(FullReason::WalRestarted),
     }
 }
@@ -198,6 +200,22 @@ mod tests {
         assert_eq!(
             decide(Some(&last(5)), &proved),
             Decision::Continue(cursor(5))
+        );
+    }
+
+    #[test]
+    fn after_a_power_failure_a_frame_in_the_file_proves_nothing_of_a_generation_that_followed() {
+        let rebooted = LastFile {
+            same_boot: false,
+            ..last(5)
+        };
+        let next = WalView {
+            evidence: Evidence::NothingMissed,
+            ..view(Salts(11, 5), 2)
+        };
+        assert_eq!(
+            decide(Some(&rebooted), &next),
+            Decision::Full(FullReason::WalRestarted)
         );
     }
 
