@@ -260,12 +260,12 @@ text("file_name", "case", "0000000000000001-00000000000000FF.ltx", "000000000000
 text("file_name", "order", "0000000000000002-0000000000000001.ltx", "0000000000000000-0000000000000001.ltx")
 text("file_name", "path", "../0000000000000001-0000000000000001.ltx", "0000000000000001-0000000000000001.ltx/x")
 text("file_name", "nearly", "+000000000000001-0000000000000001.ltx", "0000000000000001-0000000000000001.ltx.tmp", "000000000000001-00000000000000001.ltx", "00000000000000é")
-line = "{} 4096 0000000a deadbeef 12 00000001 00000002 7 2049 131 24576 1700000000000"
+line = "{} 4096 0000000a deadbeef 12 00000001 00000002 7 2049 131 24576 1700000000000 00c0ffee00c0ffee00c0ffee00c0ffee"
 text("cursor", "little", "0000000000000005", "0000000000000005 " + line.format("little"), "")
 text("cursor", "big", "ffffffffffffffff", "ffffffffffffffff " + line.format("big"), "")
 text("cursor", "other", "0000000000000006", "0000000000000005 " + line.format("little"), "")
 text("cursor", "cut", "0000000000000005", "0000000000000005 " + line.format("little"))
-text("cursor", "signs", "0000000000000005", "0000000000000005 little 512 +a +b +1 +c +d +0 +0 +0 +0 -5", "")
+text("cursor", "signs", "0000000000000005", "0000000000000005 little 512 +a +b +1 +c +d +0 +0 +0 +0 -5 +e", "")
 text("cursor", "page-size", "0000000000000005", "0000000000000005 " + line.format("little").replace("4096", "4095"), "")
 
 words = lambda name, command, *many: put("args", name, bytes([command]) + b"\0".join(w if isinstance(w, bytes) else w.encode() for w in many))

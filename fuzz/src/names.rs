@@ -111,6 +111,6 @@ pub fn cursor(data: &[u8]) {
     let read = litestream::fuzzing::cursor(line, txid);
     let Some(again) = &read else { return };
     assert!(litestream::fuzzing::cursor(again, txid) == read);
-    assert!(again.ends_with('\n') && again.split(' ').count() == 13);
+    assert!(again.ends_with('\n') && again.split(' ').count() == 14);
     assert!(litestream::fuzzing::cursor(line, txid.next()).is_none() || txid == txid.next());
 }
