@@ -91,7 +91,7 @@ pub fn play(scene: &'static Scene, point: Option<Point>, options: Options) -> Ou
         steps_max: 3_000_000,
         ..Config::new(options.seed)
     };
-    let plan = plan(scene, options);
+    let plan = plan(scene, point, options);
     let report = sched::run(config, move || {
         let world = World::new(Rc::new(plan));
         world.disk.set_faults(base_faults());
@@ -126,14 +126,15 @@ fn perform(stage: &mut Stage) {
     ending::check(stage);
 }
 
-fn plan(scene: &Scene, options: Options) -> Plan {
+fn plan(scene: &Scene, point: Option<Point>, options: Options) -> Plan {
+    // Who has to continue after another history than his own may need one.
+    let forked = point.is_some_and(|point| matches!(point.kind, Kind::CutOffline(_) | Kind::Trap));
     Plan {
         page_size: options.page_size.unwrap_or(scene.page_size),
         auto_vacuum: 2,
         switch_per_mille: scene.switch_per_mille,
         backend: scene.backend,
-        features: scene
-            .snapshots
+        features: (scene.snapshots || forked)
             .then_some(Feature::OperatorSnapshot)
             .into_iter()
             .collect(),

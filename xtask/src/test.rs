@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::run::{bin_dir, build, check, command, step};
-use crate::{bugs, floors, setup, sim};
+use crate::{floors, setup, sim};
 
 /// Episodes of each run.
 const EPISODES: u64 = 20_000;
@@ -51,10 +51,6 @@ pub fn run() -> Result<()> {
         println!("seeds {from} to +{EPISODES}");
         let seeds = EPISODES.to_string();
         sim::run(&["--seeds", &seeds, "--from", &from, "--jobs", "2"])
-    })?;
-    step("three of the planted bugs", || {
-        let seed = (fresh_seeds()? / EPISODES).to_string();
-        bugs::run(&["--random", "3", "--seed", &seed])
     })?;
     step("examples in the documentation", || {
         check(&mut command("cargo test --quiet --workspace --doc"))
