@@ -7,6 +7,8 @@ use anyhow::Result;
 use crate::run::{bin_dir, build, check, command, step};
 use crate::{floors, setup, sim};
 
+/// The same seeds each time, so that a change is judged by what it changes; others are run by `cargo xtask sim --seeds`.
+const FIRST_SEED: u64 = 35_904_003_220_000;
 /// Episodes of each run.
 const EPISODES: u64 = 20_000;
 
@@ -46,10 +48,8 @@ pub fn run() -> Result<()> {
             ),
         )
     })?;
-    step("simulated episodes, each of a new seed", || {
-        let from = fresh_seeds()?.to_string();
-        println!("seeds {from} to +{EPISODES}");
-        let seeds = EPISODES.to_string();
+    step("simulated episodes", || {
+        let (from, seeds) = (FIRST_SEED.to_string(), EPISODES.to_string());
         sim::run(&["--seeds", &seeds, "--from", &from, "--jobs", "2"])
     })?;
     step("examples in the documentation", || {
@@ -57,10 +57,4 @@ pub fn run() -> Result<()> {
     })?;
     println!("OK, {:.0} s", start.elapsed().as_secs_f64());
     Ok(())
-}
-
-/// Seeds that no run had before: they follow the time.
-fn fresh_seeds() -> Result<u64> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    Ok(now.as_secs() * EPISODES)
 }
