@@ -8,9 +8,9 @@ use crate::run::{bin_dir, build, check, command, step};
 use crate::{floors, setup, sim};
 
 /// The same seeds each time, so that a change is judged by what it changes; others are run by `cargo xtask sim --seeds`.
-const FIRST_SEED: u64 = 35_904_003_220_000;
+const FIRST_SEED: u64 = 35_904_003_221_000;
 /// Episodes of each run.
-const EPISODES: u64 = 20_000;
+const EPISODES: u64 = 19_000;
 
 /// Stops at the first step that fails.
 pub fn run() -> Result<()> {
