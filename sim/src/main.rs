@@ -16,6 +16,7 @@ sim --seed N [--log] [--shrink]      one episode
 sim --plan FILE [--log] [--shrink]   the episode of a file, as written by --shrink
 sim --seeds N [--from S] [--jobs J]  episodes S .. S+N, on J processes; stops at 20 failures
     --again M                        every M-th of them twice, comparing the traces (default 100)
+sim --enumerate [--scenario NAME]    every call of every scene: kills, power cuts, failures; more by --enumerate --help
 ";
 
 /// Failures after which a run stops.
