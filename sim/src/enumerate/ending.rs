@@ -9,6 +9,7 @@ use litestream::restore::{self, IntegrityCheck, Request, Target};
 
 use super::stage::{HEALED_MAX, Played, Stage};
 use super::{Kind, Point};
+use crate::disk::CutImage;
 use crate::engine::Ask;
 use crate::operator::SECOND;
 use crate::oracle;
@@ -37,11 +38,12 @@ pub fn check(stage: &mut Stage) {
 fn replicated(stage: &mut Stage) -> Played {
     stage.wait_app()?;
     if let Some(Point {
-        kind: Kind::CutOffline(_),
+        kind: Kind::CutOffline(image),
         ..
     }) = stage.point
     {
-        offline(stage)?;
+        // More commits than the replica holds files, or none.
+        offline(stage, if image == CutImage::Random { 0 } else { 2 })?;
     }
     stage.sql("CREATE TABLE IF NOT EXISTS last(n); INSERT INTO last VALUES (1)")?;
     stage.ask(Ask::Sync)?;
@@ -54,10 +56,10 @@ fn replicated(stage: &mut Stage) -> Played {
 }
 
 /// The engine starts while nobody can tell what the replica holds.
-fn offline(stage: &mut Stage) -> Played {
+fn offline(stage: &mut Stage, commits: u32) -> Played {
     stage.world.storage.outage(Duration::from_secs(40));
     stage.start_engine();
-    for _ in 0..2 {
+    for _ in 0..commits {
         stage.pass(10 * SECOND)?;
         stage.sql(
             "CREATE TABLE IF NOT EXISTS offline(n); INSERT INTO offline VALUES (randomblob(200))",
