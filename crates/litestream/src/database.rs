@@ -140,6 +140,14 @@ impl Database {
         self.staging.clear()
     }
 
+    /// Whether nothing up to `txid` is staged, and what comes next begins with a full file.
+    pub fn is_past(&self, txid: Txid) -> Result<bool> {
+        match self.staging.list()?.first() {
+            Some(first) => Ok(first.min > txid && self.staging.is_full(*first)?),
+            None => Ok(self.position.is_none() && self.base >= txid),
+        }
+    }
+
     /// Forgets the position, keeps what is staged: the next file will be full.
     pub fn start_over(&mut self) {
         if let Some(position) = self.position.take() {

@@ -74,6 +74,7 @@ impl Replicator {
             sync_interval: settings.sync_interval,
             position: None,
             verified: false,
+            damaged: Vec::new(),
         };
         let worker = Worker {
             env: env.clone(),

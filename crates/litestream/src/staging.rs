@@ -471,6 +471,11 @@ impl Staging {
         Ok(noted.map_or(Noted::Unreadable, |(txid, saved)| Noted::At(txid, saved)))
     }
 
+    /// Whether a staged level-0 file holds every page of the database.
+    pub fn is_full(&self, name: FileName) -> Result<bool> {
+        is_full(&self.env, &self.path(Level::L0, name))
+    }
+
     /// Whether `test` holds for every page of the staged level-0 file `name` and its content.
     pub fn every_page(
         &self,

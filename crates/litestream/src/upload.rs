@@ -40,6 +40,8 @@ pub(crate) struct Uploader {
     pub position: Option<Txid>,
     /// What lay there at start has been verified.
     pub verified: bool,
+    /// Staged snapshots that are damaged, until others stand in their place.
+    pub damaged: Vec<FileName>,
 }
 
 impl Uploader {
@@ -95,6 +97,8 @@ impl Uploader {
             Some(at) => at,
             None => self.find_position().await?,
         };
+        // What can be uploaded without it need not wait for it.
+        let replaced = self.replace_damaged().await;
         let dir = self.root.join(Level::L0.to_string());
         let staged: Vec<FileName> = list_level(&self.env, &dir)?
             .into_iter()
@@ -117,9 +121,7 @@ impl Uploader {
             }
             // Before the file with its own end: where a page size changes, that one can't be restored without it.
             let beside = FileName::new(Txid::new(1), name.max);
-            if list_level(&self.env, &self.root.join(Level::SNAPSHOT.to_string()))?
-                .contains(&beside)
-            {
+            if self.snapshots()?.contains(&beside) {
                 self.upload_snapshot(beside).await?;
             }
             let size = self.upload(Level::L0, name).await?;
@@ -129,7 +131,29 @@ impl Uploader {
         }
         // After the files below them: a snapshot must not make a hole look filled.
         self.upload_snapshots(at).await?;
-        self.remove_uploaded(at)
+        self.remove_uploaded(at)?;
+        replaced
+    }
+
+    /// A damaged snapshot may have been the base of a new page size, without which nothing after it can be restored.
+    async fn replace_damaged(&mut self) -> Result<()> {
+        if self.damaged.is_empty() {
+            return Ok(());
+        }
+        let name = self.request(Command::Snapshot).await?.what;
+        let dir = self.root.join(Level::SNAPSHOT.to_string());
+        for damaged in self.damaged.iter().filter(|damaged| **damaged != name) {
+            remove_if_there(&self.env, &dir.join(damaged.to_string()))?;
+        }
+        self.damaged.clear();
+        Ok(())
+    }
+
+    /// The staged snapshots that can be uploaded.
+    fn snapshots(&self) -> Result<Vec<FileName>> {
+        let mut names = list_level(&self.env, &self.root.join(Level::SNAPSHOT.to_string()))?;
+        names.retain(|name| !self.damaged.contains(name));
+        Ok(names)
     }
 
     async fn find_position(&mut self) -> Result<Txid> {
@@ -216,13 +240,20 @@ impl Uploader {
         Ok(false)
     }
 
-    /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded.
-    fn verify_staged(&self) -> Result<()> {
+    /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded; notes which snapshots are.
+    fn verify_staged(&mut self) -> Result<()> {
+        self.damaged.clear();
         for level in [Level::L0, Level::SNAPSHOT] {
             let dir = self.root.join(level.to_string());
             for name in list_level(&self.env, &dir)? {
                 let path = dir.join(name.to_string());
                 match verify(&self.env, &path) {
+                    Err(Error::Staged { source, .. })
+                        if source.is_corrupt() && level == Level::SNAPSHOT =>
+                    {
+                        tracing::warn!(path = %path.display(), error = %source, "local snapshot is damaged, taking another");
+                        self.damaged.push(name);
+                    }
                     Err(Error::Staged { source, .. }) if source.is_corrupt() => {
                         tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");
                         remove_if_there(&self.env, &path)?;
@@ -253,11 +284,7 @@ impl Uploader {
 
     /// Uploads the snapshots whose transactions the replica holds up to `at`.
     async fn upload_snapshots(&self, at: Txid) -> Result<()> {
-        let dir = self.root.join(Level::SNAPSHOT.to_string());
-        for name in list_level(&self.env, &dir)?
-            .into_iter()
-            .filter(|n| n.max <= at)
-        {
+        for name in self.snapshots()?.into_iter().filter(|n| n.max <= at) {
             self.upload_snapshot(name).await?;
         }
         Ok(())

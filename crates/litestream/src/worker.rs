@@ -210,6 +210,9 @@ impl Worker {
                 let result = self.settle_result(result);
                 let _ = reply.send(result.map(|name| self.numbered(name)));
             }
+            Command::Rebase(end) if self.is_past(end.highest) => {
+                tracing::debug!(db = %self.name(), txid = %end.highest, "a full copy after that is under way already");
+            }
             Command::Rebase(end) => {
                 self.state.ahead = end.highest;
                 self.state.replica_page_size = end.page_size;
@@ -224,6 +227,12 @@ impl Worker {
             }
             Command::Close(_) => {}
         }
+    }
+
+    /// Whether what is staged, or will be next, comes after `txid` and depends on nothing before it: the replica was asked meanwhile.
+    fn is_past(&self, txid: Txid) -> bool {
+        let database = self.state.database.as_ref();
+        database.is_some_and(|database| database.is_past(txid).unwrap_or(false))
     }
 
     fn numbered<T>(&self, what: T) -> Numbered<T> {
