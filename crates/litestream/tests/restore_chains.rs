@@ -95,7 +95,7 @@ async fn a_local_folder_gives_the_same_as_any_other_storage() {
             .unwrap();
             assert!(place.read() == history.image(30));
             assert_eq!(
-                (outcome.txid, outcome.page_size.get()),
+                (outcome.txid.unwrap(), outcome.page_size.get()),
                 (Txid::new(30), 1024)
             );
             assert_eq!(outcome.pages * 1024, history.image(30).len() as u64);

@@ -357,7 +357,7 @@ async fn r06_restores_during_churn() {
             )
             .await;
             let outcome = result.expect("a restore during churn");
-            assert!(place.read() == history.image(outcome.txid.get()));
+            assert!(place.read() == history.image(outcome.txid.unwrap().get()));
             restores += 1;
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use litestream_replica::env::UnixMillis;
-use litestream_replica::{FileInfo, Level};
+use litestream_replica::{FileInfo, Level, v3};
 use ltx::{FileName, Txid};
 
 use crate::sched::Nanos;
@@ -17,6 +17,19 @@ pub(super) type Key = (Level, Txid, Txid);
 
 pub(super) fn key(level: Level, name: FileName) -> Key {
     (level, name.min, name.max)
+}
+
+/// What Litestream 0.3 left: nobody changes it any more.
+pub(super) type V3 = BTreeMap<String, (Bytes, UnixMillis)>;
+
+/// As listed.
+pub(super) fn v3_objects(objects: &V3) -> Vec<v3::Object> {
+    let objects = objects.iter().map(|(path, (bytes, created))| v3::Object {
+        path: path.clone(),
+        size: bytes.len() as u64,
+        created: *created,
+    });
+    objects.collect()
 }
 
 /// A file as it was written once.

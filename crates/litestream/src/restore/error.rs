@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use litestream_replica::FileInfo;
 use ltx::{PageNo, Txid};
 
+use super::v3::V3Error;
+
 /// Why a restore did not happen. Whatever it says, the output is as it was before, but for [`RestoreError::NotDurable`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -150,6 +152,9 @@ pub enum RestoreError {
         /// Why it failed.
         source: litestream_replica::Error,
     },
+    /// A backup of Litestream 0.3 is not whole, or could not be read.
+    #[error(transparent)]
+    V3(#[from] V3Error),
     /// The replica could not be listed.
     #[error("cannot calc restore plan: {0}")]
     Replica(#[from] litestream_replica::Error),
@@ -167,7 +172,12 @@ pub enum RestoreError {
 impl RestoreError {
     /// Planning again may help: the replica is not what was listed.
     pub(super) fn plan_is_stale(&self) -> bool {
-        matches!(self, RestoreError::Gone(_) | RestoreError::Length { .. })
+        matches!(
+            self,
+            RestoreError::Gone(_)
+                | RestoreError::Length { .. }
+                | RestoreError::V3(V3Error::Changed { .. })
+        )
     }
 
     /// There is no backup, as opposed to one that cannot be reached or read.

@@ -6,9 +6,12 @@
 //! that a newer file supersedes. Memory depends on the number of threads, not on the size of anything (the bitmap of
 //! pages aside: 4 MiB for a database of 128 GiB).
 //!
+//! Backups of Litestream 0.3 in the same place are restored where they are newer ([`choose`], [`v3`]).
+//!
 //! Promise: the output is either what it was, or the database at the target, complete, verified and durable.
 
 mod aside;
+mod choose;
 mod claims;
 mod error;
 mod fetch;
@@ -28,8 +31,10 @@ mod tally;
 mod target;
 mod temp;
 mod threads;
+pub mod v3;
 mod worker;
 
+pub use choose::{Backup, choose};
 pub use error::RestoreError;
 pub use integrity::IntegrityCheck;
 pub use plan::{Plan, Target, plan};

@@ -33,7 +33,7 @@ pub enum Event {
         files: usize,
         /// Their bytes.
         bytes: u64,
-        /// Size of the database in pages.
+        /// Size of the database in pages; zero if that is not known yet.
         pages: u64,
     },
     /// Some was done. Both count from [`Event::Planned`] on.
@@ -52,8 +52,8 @@ pub enum Event {
 /// What was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The state that was restored.
-    pub txid: Txid,
+    /// The state that was restored; `None` if it came from a backup of Litestream 0.3, which counted otherwise.
+    pub txid: Option<Txid>,
     /// Its page size.
     pub page_size: PageSize,
     /// Its size in pages.

@@ -12,14 +12,15 @@ use litestream_replica::retry::Backoff;
 use ltx::{Header, PAGE_HEADER_SIZE};
 use tokio::sync::oneshot;
 
+use super::choose::{Backup, choose};
 use super::error::RestoreError;
 use super::fetch;
 use super::integrity::{self, IntegrityCheck, Interrupt};
-use super::plan::{Plan, plan};
+use super::plan::Plan;
 use super::request::{Event, Outcome, Progress, Request};
 use super::target::Destination;
 use super::temp::Temp;
-use super::threads;
+use super::{threads, v3};
 
 /// How often a restore is planned anew because a file of the plan had gone.
 const PLANS_MAX: usize = 8;
@@ -37,8 +38,15 @@ pub async fn run(
     let mut backoff = Backoff::with_max(PLAN_WAIT, PLAN_WAIT * 50);
     let mut attempt = 1;
     loop {
-        let plan = plan(request.target, &replica).await?;
-        match restore(request, &plan, &destination, &replica, env, progress).await {
+        let restored = match choose(request.target, &replica).await? {
+            Backup::Ltx(plan) => {
+                restore(request, &plan, &destination, &replica, env, progress).await
+            }
+            Backup::V3(plan) => {
+                v3::restore(request, &plan, &destination, &replica, env, progress).await
+            }
+        };
+        match restored {
             // Compaction and retention go on while we read.
             Err(error) if error.plan_is_stale() && attempt < PLANS_MAX => {
                 tracing::info!(%error, attempt, "planning the restore again");
@@ -84,7 +92,7 @@ async fn restore(
     destination.replace(env, request.vfs.as_deref(), temp)?;
     progress(Event::Done);
     Ok(Outcome {
-        txid: plan.max(),
+        txid: Some(plan.max()),
         page_size: header.page_size,
         pages: u64::from(header.commit),
         files: plan.files.len(),
@@ -109,7 +117,7 @@ fn check_size(plan: &Plan, header: &Header) -> Result<(), RestoreError> {
 }
 
 /// Makes the temporary file durable and lets SQLite look at it.
-async fn finish(
+pub(super) async fn finish(
     request: &Request,
     temp: &Temp,
     env: &Env,
@@ -146,7 +154,7 @@ impl Drop for InterruptOnDrop {
 }
 
 /// Runs blocking work on a thread of its own.
-async fn on_thread<T: Send + 'static>(
+pub(super) async fn on_thread<T: Send + 'static>(
     env: &Env,
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<T, RestoreError> {

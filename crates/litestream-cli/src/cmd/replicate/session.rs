@@ -127,7 +127,9 @@ async fn is_empty(job: &Job) -> Result<bool> {
             return Ok(false);
         }
     }
-    Ok(true)
+    let old = job.replica.list_v3().await;
+    let old = old.map_err(|e| Failure::new(format!("restore failed: {e}")))?;
+    Ok(old.is_empty())
 }
 
 /// `-once`. A signal ends the run before its end, with an error: not everything was replicated.

@@ -1,13 +1,16 @@
 //! `litestream restore`: a database from a replica.
 
 mod plan;
+mod plan_v3;
 mod progress;
 
 use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
-use litestream::restore::{IntegrityCheck, Outcome, Request, RestoreError, Target, run as restore};
+use litestream::restore::{
+    Backup, IntegrityCheck, Outcome, Request, RestoreError, Target, choose, run as restore,
+};
 use litestream_replica::env::{Env, Kind, UnixMillis};
 use litestream_replica::{Level, SharedReplica, url};
 use serde::Serialize;
@@ -231,8 +234,8 @@ impl Job {
 
     async fn perform(&self, replica: &SharedReplica) -> Result {
         if self.dry_run {
-            return match plan::make(self.request.target, replica).await {
-                Ok(plan) => self.print_plan(&plan, replica),
+            return match choose(self.request.target, replica).await {
+                Ok(backup) => self.print_plan(&backup, replica),
                 Err(error) => self.failed(error, replica).await,
             };
         }
@@ -251,21 +254,32 @@ impl Job {
             info!("post-restore integrity check passed");
         }
         let elapsed = self.env.clock.monotonic().since(start);
-        self.document(replica.kind(), outcome.txid.to_string(), elapsed, None)
+        let txid = outcome.txid.map(|txid| txid.to_string());
+        self.document(replica.kind(), txid.unwrap_or_default(), elapsed, None)
     }
 
-    fn print_plan(&self, plan: &litestream::restore::Plan, replica: &SharedReplica) -> Result {
+    fn print_plan(&self, backup: &Backup, replica: &SharedReplica) -> Result {
         let target = self.output();
-        let shown = plan::Shown {
-            source: &self.url,
-            target_path: &target,
-            replica: replica.kind(),
-            plan,
-        };
-        out::print(&if self.json {
-            shown.json()?
-        } else {
-            shown.text()
+        let (source, target_path, replica) = (self.url.as_str(), &*target, replica.kind());
+        out::print(&match (backup, self.json) {
+            (Backup::Ltx(plan), json) => {
+                let shown = plan::Shown {
+                    source,
+                    target_path,
+                    replica,
+                    plan,
+                };
+                if json { shown.json()? } else { shown.text() }
+            }
+            (Backup::V3(plan), json) => {
+                let shown = plan_v3::Shown {
+                    source,
+                    target_path,
+                    replica,
+                    plan,
+                };
+                if json { shown.json()? } else { shown.text() }
+            }
         })
     }
 
@@ -304,5 +318,6 @@ async fn is_empty(replica: &SharedReplica) -> Result<bool> {
             return Ok(false);
         }
     }
-    Ok(true)
+    let old = replica.list_v3().await.map_err(Failure::new)?;
+    Ok(old.is_empty())
 }

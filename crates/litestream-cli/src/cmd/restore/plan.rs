@@ -1,19 +1,11 @@
 //! `restore -dry-run`: the plan as text and as JSON.
 
-use litestream::restore::{Plan, RestoreError, Target, plan};
-use litestream_replica::{FileInfo, SharedReplica};
+use litestream::restore::Plan;
+use litestream_replica::FileInfo;
 use serde::Serialize;
 
 use crate::failure::Result;
 use crate::{out, time};
-
-/// Picks the files, as a restore would.
-pub async fn make(
-    target: Target,
-    replica: &SharedReplica,
-) -> std::result::Result<Plan, RestoreError> {
-    plan(target, replica).await
-}
 
 /// A plan with what it is for.
 pub struct Shown<'a> {
