@@ -1,4 +1,4 @@
-//! What the names of LTX files say: which to restore from, how far they reach, which may go.
+//! What the names of LTX files say: which to restore from, how far they reach, which may go, which to merge.
 //!
 //! Promise: all but [`listing`] is pure: values in, values out.
 
@@ -6,3 +6,4 @@ pub mod listing;
 pub mod plan;
 pub mod position;
 pub mod retain;
+pub mod schedule;
