@@ -2,8 +2,10 @@
 //!
 //! Promise: all but [`listing`] is pure: values in, values out.
 
+pub mod compact;
 pub mod listing;
 pub mod plan;
+pub mod points;
 pub mod position;
 pub mod retain;
 pub mod schedule;
