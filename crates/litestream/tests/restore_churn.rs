@@ -2,6 +2,8 @@
 //!
 //! `LITESTREAM_RESTORES=1000` asks for as many restores, `LITESTREAM_SEED` for another history.
 
+#![allow(clippy::unwrap_used, reason = "a test may end at anything unexpected")]
+
 mod restore_support;
 
 use std::collections::BTreeMap;
