@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use litestream_replica::FileInfo;
+use litestream_replica::env::UnixMillis;
 use ltx::{PageNo, Txid};
 
 /// Why a restore did not happen. Whatever it says, the output is as it was before, but for [`RestoreError::NotDurable`].
@@ -82,7 +83,7 @@ pub enum RestoreError {
     #[error("invalid ltx file: level={} min={} max={} has size {} bytes (minimum {})", .0.level, .0.name.min, .0.name.max, .0.size, ltx::HEADER_SIZE)]
     TooSmall(FileInfo),
     /// A planned file is no longer there, although the restore was planned again several times.
-    #[error("ltx file is gone: {}", name(.0))]
+    #[error("ltx file is gone: {}: it is listed, but cannot be read", name(.0))]
     Gone(FileInfo),
     /// A file's length is not the listed one.
     #[error("ltx file has another length than listed: {}: expected {} bytes, got {actual}", name(.file), .file.size)]
@@ -91,6 +92,19 @@ pub enum RestoreError {
         file: FileInfo,
         /// What was found.
         actual: u64,
+    },
+    /// Files were made at the time to restore to or later, which the search for it did not see because a clock was set back.
+    #[error("ltx file is from after the time to restore to: {}", late_name(.0))]
+    Late(Vec<(FileInfo, UnixMillis)>),
+    /// The newest file listed now ends before the one that was listed a moment ago.
+    #[error(
+        "the replica lists an older state than before: up to {now} after {before}; its listings are not consistent, try again later"
+    )]
+    WentBack {
+        /// Up to where it reached.
+        before: Txid,
+        /// Up to where it reaches now.
+        now: Txid,
     },
     /// The content is not what the format demands.
     #[error("decode database: {}: {source}", name(.file))]
@@ -167,7 +181,44 @@ pub enum RestoreError {
 impl RestoreError {
     /// Planning again may help: the replica is not what was listed.
     pub(super) fn plan_is_stale(&self) -> bool {
-        matches!(self, RestoreError::Gone(_) | RestoreError::Length { .. })
+        matches!(
+            self,
+            RestoreError::Gone(_) | RestoreError::Length { .. } | RestoreError::WentBack { .. }
+        )
+    }
+
+    /// Another replica may do better: what is wrong is in this one.
+    pub fn is_of_replica(&self) -> bool {
+        match self {
+            RestoreError::NoBackup
+            | RestoreError::NonContiguous { .. }
+            | RestoreError::TooSmall(_)
+            | RestoreError::Gone(_)
+            | RestoreError::Length { .. }
+            | RestoreError::Late(_)
+            | RestoreError::WentBack { .. }
+            | RestoreError::Damaged { .. }
+            | RestoreError::Mismatch { .. }
+            | RestoreError::PageMissing { .. }
+            | RestoreError::DatabaseChecksum { .. }
+            | RestoreError::Read { .. }
+            | RestoreError::Fetch { .. }
+            | RestoreError::Replica(_)
+            | RestoreError::Integrity(_) => true,
+            RestoreError::OutputIsDirectory(_)
+            | RestoreError::OutputNotRegular(_)
+            | RestoreError::OutputDangling(_)
+            | RestoreError::OutputExists(_)
+            | RestoreError::OutputInUse(_)
+            | RestoreError::SidecarExists(_)
+            | RestoreError::OutputAccess { .. }
+            | RestoreError::CreateParent { .. }
+            | RestoreError::Output { .. }
+            | RestoreError::NotDurable { .. }
+            | RestoreError::TemporaryGone(_)
+            | RestoreError::Thread(_)
+            | RestoreError::Cancelled => false,
+        }
     }
 
     /// There is no backup, as opposed to one that cannot be reached or read.
@@ -197,6 +248,11 @@ impl RestoreError {
             source,
         }
     }
+}
+
+fn late_name(late: &[(FileInfo, UnixMillis)]) -> String {
+    late.first()
+        .map_or_else(String::new, |(file, _)| name(file))
 }
 
 /// `level 0 0000000000000001-0000000000000001.ltx`.

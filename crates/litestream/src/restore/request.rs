@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use litestream_replica::env::UnixMillis;
 use ltx::{PageSize, Txid};
 
 use super::integrity::IntegrityCheck;
@@ -35,6 +36,10 @@ pub enum Event {
         bytes: u64,
         /// Size of the database in pages.
         pages: u64,
+        /// The state that will be restored.
+        txid: Txid,
+        /// When it was made.
+        time: UnixMillis,
     },
     /// Some was done. Both count from [`Event::Planned`] on.
     Progress {
@@ -54,6 +59,8 @@ pub enum Event {
 pub struct Outcome {
     /// The state that was restored.
     pub txid: Txid,
+    /// When it was made.
+    pub time: UnixMillis,
     /// Its page size.
     pub page_size: PageSize,
     /// Its size in pages.

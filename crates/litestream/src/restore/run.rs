@@ -7,23 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litestream_replica::SharedReplica;
-use litestream_replica::env::Env;
-use litestream_replica::retry::Backoff;
+use litestream_replica::chain::before::Times;
+use litestream_replica::env::{Env, UnixMillis};
 use ltx::{Header, PAGE_HEADER_SIZE};
 use tokio::sync::oneshot;
 
 use super::error::RestoreError;
 use super::fetch;
 use super::integrity::{self, IntegrityCheck, Interrupt};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, Target, plan_with};
 use super::request::{Event, Outcome, Progress, Request};
 use super::target::Destination;
 use super::temp::Temp;
 use super::threads;
 
-/// How often a restore is planned anew because a file of the plan had gone.
-const PLANS_MAX: usize = 8;
-/// The first wait before that; it doubles.
+/// How often a restore begins anew with a plan that was tried before: waiting may help, if listings lag behind.
+const SAME_MAX: usize = 8;
+/// How often it begins anew at all. Each new plan shows that the replica was compacted meanwhile, so this is only reached by
+/// a restore that takes longer than files are kept, again and again.
+const PLANS_MAX: usize = 100;
+/// The first wait before that; it doubles while the plan stays the same.
 const PLAN_WAIT: Duration = Duration::from_millis(20);
 
 /// Restores a database.
@@ -34,21 +37,74 @@ pub async fn run(
     progress: Progress<'_>,
 ) -> Result<Outcome, RestoreError> {
     let destination = Destination::check(&*env.disk, &request.output, request.force)?;
-    let mut backoff = Backoff::with_max(PLAN_WAIT, PLAN_WAIT * 50);
-    let mut attempt = 1;
+    let mut attempts = Attempts::default();
     loop {
-        let plan = plan(request.target, &replica).await?;
-        match restore(request, &plan, &destination, &replica, env, progress).await {
-            // Compaction and retention go on while we read.
-            Err(error) if error.plan_is_stale() && attempt < PLANS_MAX => {
-                tracing::info!(%error, attempt, "planning the restore again");
-                env.clock
-                    .sleep_async(backoff.next(env.entropy.next_u64()))
-                    .await;
-                attempt += 1;
+        // Each attempt writes a file of its own: nothing of an older plan gets into the result.
+        let error = match attempts.plan(request.target, &replica).await {
+            Ok(plan) => {
+                match restore(request, &plan, &destination, &replica, env, progress).await {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(error) => error,
+                }
             }
-            result => return result,
+            Err(error) => error,
+        };
+        let wait = attempts.after(error)?;
+        env.clock
+            .sleep_async(wait.mul_f64(0.75 + (env.entropy.next_u64() >> 34) as f64 / 4e9))
+            .await;
+    }
+}
+
+/// The plans of a restore, one after the other.
+#[derive(Default)]
+struct Attempts {
+    times: Times,
+    last: Option<Plan>,
+    all: usize,
+    same: usize,
+}
+
+impl Attempts {
+    async fn plan(
+        &mut self,
+        target: Target,
+        replica: &SharedReplica,
+    ) -> Result<Plan, RestoreError> {
+        let plan = plan_with(target, replica, &mut self.times).await?;
+        let before = self.last.as_ref().map(Plan::max).unwrap_or_default();
+        if target == Target::Latest && plan.max() < before {
+            let now = plan.max();
+            return Err(RestoreError::WentBack { before, now });
         }
+        if self.last.as_ref() != Some(&plan) {
+            self.same = 0;
+            self.last = Some(plan.clone());
+        }
+        Ok(plan)
+    }
+
+    /// How long to wait before the next; the error, if there should be none.
+    fn after(&mut self, error: RestoreError) -> Result<Duration, RestoreError> {
+        self.all += 1;
+        if let RestoreError::Late(late) = &error {
+            let known = self.times.len();
+            let late = late.iter().map(|(f, made)| ((f.level, f.name), *made));
+            self.times.extend(late);
+            return if self.times.len() > known && self.all < PLANS_MAX {
+                Ok(Duration::ZERO)
+            } else {
+                Err(error)
+            };
+        }
+        self.same += 1;
+        if !error.plan_is_stale() || self.same >= SAME_MAX || self.all >= PLANS_MAX {
+            return Err(error);
+        }
+        // A name may stand for another file now.
+        self.times.clear();
+        tracing::info!(%error, attempt = self.all, "planning the restore again");
+        Ok(PLAN_WAIT * (1 << (self.same - 1)))
     }
 }
 
@@ -66,6 +122,8 @@ async fn restore(
         files: plan.files.len(),
         bytes: plan.bytes(),
         pages: u64::from(header.commit),
+        txid: plan.max(),
+        time: UnixMillis(header.timestamp_ms),
     });
 
     destination.create_dir(&*env.disk)?;
@@ -85,6 +143,7 @@ async fn restore(
     progress(Event::Done);
     Ok(Outcome {
         txid: plan.max(),
+        time: UnixMillis(header.timestamp_ms),
         page_size: header.page_size,
         pages: u64::from(header.commit),
         files: plan.files.len(),

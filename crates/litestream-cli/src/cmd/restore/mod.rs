@@ -40,6 +40,9 @@ struct Document<'a> {
     txid: String,
     duration_ms: u64,
     integrity_check: &'a str,
+    /// When the restored state was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<&'a str>,
 }
@@ -203,7 +206,7 @@ impl Job {
         info!("{reason}");
         self.document(
             &place::scheme(&self.url),
-            String::new(),
+            None,
             Duration::ZERO,
             Some(reason),
         )
@@ -212,7 +215,7 @@ impl Job {
     fn document(
         &self,
         replica: &str,
-        txid: String,
+        restored: Option<Outcome>,
         duration: Duration,
         skipped: Option<&str>,
     ) -> Result {
@@ -222,9 +225,10 @@ impl Job {
         out::print(&out::json(&Document {
             db_path: &self.output(),
             replica,
-            txid,
+            txid: restored.map_or_else(String::new, |o| o.txid.to_string()),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             integrity_check: &self.check_word,
+            time: restored.map(|o| time::utc_exact(o.time)),
             skipped,
         })?)
     }
@@ -250,8 +254,12 @@ impl Job {
         if self.request.integrity_check != IntegrityCheck::None {
             info!("post-restore integrity check passed");
         }
+        if let Target::Timestamp(_) = self.request.target {
+            let (txid, time) = (outcome.txid, time::utc_exact(outcome.time));
+            info!(%txid, time, "restored the last state before the timestamp");
+        }
         let elapsed = self.env.clock.monotonic().since(start);
-        self.document(replica.kind(), outcome.txid.to_string(), elapsed, None)
+        self.document(replica.kind(), Some(outcome), elapsed, None)
     }
 
     fn print_plan(&self, plan: &litestream::restore::Plan, replica: &SharedReplica) -> Result {
@@ -260,6 +268,7 @@ impl Job {
             source: &self.url,
             target_path: &target,
             replica: replica.kind(),
+            exact: matches!(self.request.target, Target::Timestamp(_)),
             plan,
         };
         out::print(&if self.json {

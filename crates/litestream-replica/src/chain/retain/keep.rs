@@ -15,6 +15,9 @@ use crate::{FileInfo, Level};
 const HOUR_MILLIS: i64 = 3_600_000;
 const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 
+/// Numbers the hour, day or month that a time lies in.
+type Bucket = fn(UnixMillis) -> i64;
+
 /// How long the last snapshot of each hour, day and month (UTC) is kept. Zero: there is no such rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepRules {
@@ -29,7 +32,7 @@ pub struct KeepRules {
 impl KeepRules {
     /// The snapshots that the rules keep, of all, by ascending TXID.
     fn kept(&self, snapshots: &[FileInfo], now: UnixMillis) -> BTreeSet<FileName> {
-        let rules: [(Duration, fn(UnixMillis) -> i64); 3] = [
+        let rules: [(Duration, Bucket); 3] = [
             (self.hourly, hour),
             (self.daily, day),
             (self.monthly, month),
