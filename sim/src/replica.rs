@@ -122,6 +122,11 @@ impl SimReplica {
         }
     }
 
+    /// When deletions took away the oldest states, and the time of the state that is the oldest since.
+    pub fn losses(&self) -> Vec<(Nanos, i64)> {
+        self.shared.lock().store.losses().to_vec()
+    }
+
     /// The same storage, used by another process.
     pub fn used_by(&self, env: Env) -> SimReplica {
         SimReplica {

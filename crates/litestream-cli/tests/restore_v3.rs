@@ -89,16 +89,18 @@ fn backed_up(place: &Place) -> Vec<Made> {
 fn restore_says_what_it_does() {
     let place = Place::new();
     let (objects, url) = (backed_up(&place), place.url());
+    // The first object is of 22:13:21, each next one a second younger.
+    let time = format!("2023-11-14T22:13:{}Z", 20 + objects.len());
     let plan = place.run(&["restore", "-dry-run", "-o", "out.db", &url]);
     assert_eq!(plan.code, 0, "{plan:?}");
     let head = format!(
-        "Restore plan:\n  source: {url}\n  target: out.db\n  replica: file\n  format: Litestream 0.3\n  generation: 0000000000000009\n\nFiles to fetch:\nfile "
+        "Restore plan:\n  source: {url}\n  target: out.db\n  replica: file\n  format: Litestream 0.3\n  generation: 0000000000000009\n  state from: {time}\n\nFiles to fetch:\nfile "
     );
     assert!(plan.stdout.starts_with(&head), "{}", plan.stdout);
     let files: Vec<&str> = plan
         .stdout
         .lines()
-        .skip(9)
+        .skip(10)
         .filter_map(|l| l.split(' ').next())
         .collect();
     assert_eq!(
@@ -110,8 +112,8 @@ fn restore_says_what_it_does() {
         .stdout;
     let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
     assert_eq!(
-        (&plan["format"], &plan["max_txid"]),
-        (&"0.3".into(), &"".into())
+        (&plan["format"], &plan["max_txid"], &plan["time"]),
+        (&"0.3".into(), &"".into(), &time.as_str().into())
     );
     assert_eq!(plan["files"][0]["name"], objects[0].path);
     assert_eq!(plan["files"].as_array().unwrap().len(), objects.len());
@@ -122,8 +124,14 @@ fn restore_says_what_it_does() {
     assert_eq!(done.code, 0, "{done:?}");
     let document: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(
-        (&document["txid"], &document["replica"]),
-        (&"".into(), &"file".into())
+        (&document["txid"], &document["replica"], &document["time"]),
+        (&"".into(), &"file".into(), &time.as_str().into())
+    );
+    let planned = done.stderr.lines().find(|l| l.contains("\"planned\""));
+    let planned: serde_json::Value = serde_json::from_str(planned.unwrap()).unwrap();
+    assert_eq!(
+        (&planned["txid"], &planned["time"]),
+        (&"".into(), &time.as_str().into())
     );
     for text in [
         "\"planned\"",
@@ -167,6 +175,15 @@ fn points_in_time_and_their_absence() {
             fs::read(place.path("out.db")).unwrap(),
             objects[number].image,
             "{time}"
+        );
+        let log = done
+            .stderr
+            .lines()
+            .find(|l| l.contains("restored the last state before"))
+            .unwrap();
+        assert!(
+            log.contains("time=2023-11-14T22:13:") && !log.contains("txid"),
+            "{log}"
         );
     }
     let early = [

@@ -30,6 +30,8 @@ pub struct Level(u8);
 impl Level {
     /// What came from the WAL.
     pub const L0: Level = Level(0);
+    /// What level 0 is compacted into.
+    pub const L1: Level = Level(1);
     /// Snapshots.
     pub const SNAPSHOT: Level = Level(9);
 

@@ -150,10 +150,13 @@ async fn progress_ends_at_what_was_planned() {
         files: 8,
         bytes,
         pages,
+        txid,
+        time: made,
     } = events[0]
     else {
         panic!("{:?}", events[0])
     };
+    assert_eq!((txid, made), (Some(Txid::new(8)), time(8)));
     let last = events
         .iter()
         .rev()

@@ -4,11 +4,12 @@
 //! cannot be listed is an error, and what is damaged is not passed over for something older.
 
 use litestream_replica::SharedReplica;
+use litestream_replica::chain::before::{Times, read_times};
 use litestream_replica::env::UnixMillis;
 use litestream_replica::{Level, chain};
 
 use super::error::RestoreError;
-use super::plan::{Plan, Target, plan};
+use super::plan::{Plan, Target, plan_with};
 use super::v3::{Catalogue, V3Plan, confirmed};
 
 /// What to restore from.
@@ -20,45 +21,77 @@ pub enum Backup {
     V3(V3Plan),
 }
 
+impl Backup {
+    /// When its newest object came, as far as listings and what was read for the plan tell.
+    pub(super) fn created(&self) -> UnixMillis {
+        match self {
+            Backup::Ltx(plan) => plan.newest().created,
+            Backup::V3(plan) => plan.newest(),
+        }
+    }
+
+    /// The same, by the time inside the file where there is one: a copy of a folder has new times for its files.
+    pub(super) async fn made(
+        &self,
+        replica: &SharedReplica,
+        times: &mut Times,
+    ) -> Result<UnixMillis, RestoreError> {
+        match self {
+            Backup::Ltx(plan) => Ok(read_times(replica, &[plan.newest()], times).await?[0]),
+            Backup::V3(plan) => Ok(plan.newest()),
+        }
+    }
+}
+
 /// Listings of 0.3 objects tried before two agree: something still writes there.
 const LISTINGS_MAX: usize = 8;
 
 /// Lists the replica and picks the files for `target`.
 pub async fn choose(target: Target, replica: &SharedReplica) -> Result<Backup, RestoreError> {
-    let ltx = plan(target, replica).await;
+    choose_with(target, replica, &mut Times::new()).await
+}
+
+/// As [`choose`]; `times` are those that were read out of LTX files before.
+pub(super) async fn choose_with(
+    target: Target,
+    replica: &SharedReplica,
+    times: &mut Times,
+) -> Result<Backup, RestoreError> {
+    let ltx = plan_with(target, replica, times).await.map(Backup::Ltx);
     let until = match target {
         // 0.3 counted no transactions.
-        Target::Txid(_) => return ltx.map(Backup::Ltx),
+        Target::Txid(_) => return ltx,
         Target::Timestamp(time) => Some(time),
         Target::Latest => None,
     };
     let listed = Catalogue::new(replica.list_v3().await?, until);
     let Some(newest) = listed.newest() else {
-        return ltx.map(Backup::Ltx);
+        return ltx;
     };
     let ltx_newest = match &ltx {
-        Ok(_) | Err(RestoreError::NoBackup | RestoreError::NonContiguous { .. }) => {
-            newest_ltx(&ltx, target, replica).await?
+        Ok(backup) => Some(backup.made(replica, times).await?),
+        Err(error @ (RestoreError::NoBackup | RestoreError::NonContiguous { .. })) => {
+            newest_unplanned(error, target, replica).await?
         }
-        Err(_) => return ltx.map(Backup::Ltx),
+        Err(_) => return ltx,
     };
     if ltx_newest.is_some_and(|ltx| ltx >= newest) {
-        return ltx.map(Backup::Ltx);
+        return ltx;
     }
     match plan_v3(listed, until, replica).await? {
         Some(plan) => Ok(Backup::V3(plan)),
-        None => ltx.map(Backup::Ltx),
+        None => ltx,
     }
 }
 
-/// When the newest LTX file came that counts. Files without a plan count only for the newest state: there they are damage,
-/// while for a time long ago they are what retention left.
-async fn newest_ltx(
-    ltx: &Result<Plan, RestoreError>,
+/// When the newest LTX file came of those that make up no plan. They count as damage, but for a time long ago: there they
+/// are what retention left.
+async fn newest_unplanned(
+    error: &RestoreError,
     target: Target,
     replica: &SharedReplica,
 ) -> Result<Option<UnixMillis>, RestoreError> {
-    if let (Target::Timestamp(_), Err(RestoreError::NoBackup)) = (target, ltx) {
+    if matches!(target, Target::Timestamp(_)) && error.is_no_backup() {
         return Ok(None);
     }
     let levels: Vec<Level> = Level::all().collect();

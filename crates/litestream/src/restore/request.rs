@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use litestream_replica::env::UnixMillis;
 use ltx::{PageSize, Txid};
 
 use super::integrity::IntegrityCheck;
@@ -35,6 +36,10 @@ pub enum Event {
         bytes: u64,
         /// Size of the database in pages; zero if that is not known yet.
         pages: u64,
+        /// The state that will be restored; `None` if it comes from a backup of Litestream 0.3.
+        txid: Option<Txid>,
+        /// When it was made, as in [`Outcome::time`].
+        time: UnixMillis,
     },
     /// Some was done. Both count from [`Event::Planned`] on.
     Progress {
@@ -54,6 +59,8 @@ pub enum Event {
 pub struct Outcome {
     /// The state that was restored; `None` if it came from a backup of Litestream 0.3, which counted otherwise.
     pub txid: Option<Txid>,
+    /// When it was made; of a backup of 0.3, when the newest object that it was made from came.
+    pub time: UnixMillis,
     /// Its page size.
     pub page_size: PageSize,
     /// Its size in pages.

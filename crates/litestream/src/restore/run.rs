@@ -7,24 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litestream_replica::SharedReplica;
-use litestream_replica::env::Env;
-use litestream_replica::retry::Backoff;
+use litestream_replica::chain::before::Times;
+use litestream_replica::env::{Env, UnixMillis};
 use ltx::{Header, PAGE_HEADER_SIZE};
 use tokio::sync::oneshot;
 
-use super::choose::{Backup, choose};
+use super::choose::{Backup, choose_with};
 use super::error::RestoreError;
 use super::fetch;
 use super::integrity::{self, IntegrityCheck, Interrupt};
-use super::plan::Plan;
+use super::plan::{Plan, Target};
 use super::request::{Event, Outcome, Progress, Request};
 use super::target::Destination;
 use super::temp::Temp;
 use super::{threads, v3};
 
-/// How often a restore is planned anew because a file of the plan had gone.
-const PLANS_MAX: usize = 8;
-/// The first wait before that; it doubles.
+/// How often a restore begins anew with a plan that was tried before: waiting may help, if listings lag behind.
+const SAME_MAX: usize = 8;
+/// How often it begins anew at all. Each new plan shows that the replica was compacted meanwhile, so this is only reached by
+/// a restore that takes longer than files are kept, again and again.
+const PLANS_MAX: usize = 100;
+/// The first wait before that; it doubles while the plan stays the same.
 const PLAN_WAIT: Duration = Duration::from_millis(20);
 
 /// Restores a database.
@@ -35,28 +38,92 @@ pub async fn run(
     progress: Progress<'_>,
 ) -> Result<Outcome, RestoreError> {
     let destination = Destination::check(&*env.disk, &request.output, request.force)?;
-    let mut backoff = Backoff::with_max(PLAN_WAIT, PLAN_WAIT * 50);
-    let mut attempt = 1;
+    let mut attempts = Attempts::default();
     loop {
-        let restored = match choose(request.target, &replica).await? {
-            Backup::Ltx(plan) => {
+        // Each attempt writes a file of its own: nothing of an older plan gets into the result.
+        let restored = match attempts.choose(request.target, &replica).await {
+            Ok(Backup::Ltx(plan)) => {
                 restore(request, &plan, &destination, &replica, env, progress).await
             }
-            Backup::V3(plan) => {
+            Ok(Backup::V3(plan)) => {
                 v3::restore(request, &plan, &destination, &replica, env, progress).await
             }
+            Err(error) => Err(error),
         };
-        match restored {
-            // Compaction and retention go on while we read.
-            Err(error) if error.plan_is_stale() && attempt < PLANS_MAX => {
-                tracing::info!(%error, attempt, "planning the restore again");
-                env.clock
-                    .sleep_async(backoff.next(env.entropy.next_u64()))
-                    .await;
-                attempt += 1;
-            }
-            result => return result,
+        let error = match restored {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
+        let wait = attempts.after(error)?;
+        env.clock
+            .sleep_async(wait.mul_f64(0.75 + (env.entropy.next_u64() >> 34) as f64 / 4e9))
+            .await;
+    }
+}
+
+/// The plans of a restore, one after the other.
+#[derive(Default)]
+struct Attempts {
+    times: Times,
+    last: Option<Backup>,
+    all: usize,
+    same: usize,
+}
+
+impl Attempts {
+    async fn choose(
+        &mut self,
+        target: Target,
+        replica: &SharedReplica,
+    ) -> Result<Backup, RestoreError> {
+        let backup = choose_with(target, replica, &mut self.times).await?;
+        if let (Target::Latest, Some(last)) = (target, &self.last) {
+            check_order(last, &backup)?;
         }
+        if self.last.as_ref() != Some(&backup) {
+            self.same = 0;
+            self.last = Some(backup.clone());
+        }
+        Ok(backup)
+    }
+
+    /// How long to wait before the next; the error, if there should be none.
+    fn after(&mut self, error: RestoreError) -> Result<Duration, RestoreError> {
+        self.all += 1;
+        if let RestoreError::Late(late) = &error {
+            let known = self.times.len();
+            let late = late.iter().map(|(f, made)| ((f.level, f.name), *made));
+            self.times.extend(late);
+            return if self.times.len() > known && self.all < PLANS_MAX {
+                Ok(Duration::ZERO)
+            } else {
+                Err(error)
+            };
+        }
+        self.same += 1;
+        if !error.plan_is_stale() || self.same >= SAME_MAX || self.all >= PLANS_MAX {
+            return Err(error);
+        }
+        // A name may stand for another file now.
+        self.times.clear();
+        tracing::info!(%error, attempt = self.all, "planning the restore again");
+        Ok(PLAN_WAIT * (1 << (self.same - 1)))
+    }
+}
+
+/// The newest state must not become older from one listing to the next.
+fn check_order(last: &Backup, backup: &Backup) -> Result<(), RestoreError> {
+    let is_older = backup.created() < last.created();
+    match (last, backup) {
+        (Backup::Ltx(last), Backup::Ltx(plan)) if plan.max() < last.max() => {
+            let (before, now) = (last.max(), plan.max());
+            Err(RestoreError::WentBack { before, now })
+        }
+        (Backup::Ltx(_), Backup::V3(_)) if is_older => Err(RestoreError::Vanished("LTX files")),
+        (Backup::V3(_), Backup::Ltx(_)) if is_older => {
+            Err(RestoreError::Vanished("objects of Litestream 0.3"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -74,6 +141,8 @@ async fn restore(
         files: plan.files.len(),
         bytes: plan.bytes(),
         pages: u64::from(header.commit),
+        txid: Some(plan.max()),
+        time: UnixMillis(header.timestamp_ms),
     });
 
     destination.create_dir(&*env.disk)?;
@@ -93,6 +162,7 @@ async fn restore(
     progress(Event::Done);
     Ok(Outcome {
         txid: Some(plan.max()),
+        time: UnixMillis(header.timestamp_ms),
         page_size: header.page_size,
         pages: u64::from(header.commit),
         files: plan.files.len(),

@@ -13,6 +13,7 @@ use litestream::restore::{
 };
 use litestream_replica::env::{Env, Kind, UnixMillis};
 use litestream_replica::{Level, SharedReplica, url};
+use ltx::Txid;
 use serde::Serialize;
 use tracing::info;
 
@@ -43,6 +44,9 @@ struct Document<'a> {
     txid: String,
     duration_ms: u64,
     integrity_check: &'a str,
+    /// When the restored state was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<&'a str>,
 }
@@ -206,7 +210,7 @@ impl Job {
         info!("{reason}");
         self.document(
             &place::scheme(&self.url),
-            String::new(),
+            None,
             Duration::ZERO,
             Some(reason),
         )
@@ -215,7 +219,7 @@ impl Job {
     fn document(
         &self,
         replica: &str,
-        txid: String,
+        restored: Option<Outcome>,
         duration: Duration,
         skipped: Option<&str>,
     ) -> Result {
@@ -225,9 +229,10 @@ impl Job {
         out::print(&out::json(&Document {
             db_path: &self.output(),
             replica,
-            txid,
+            txid: txid_text(restored.and_then(|o| o.txid)),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             integrity_check: &self.check_word,
+            time: restored.map(|o| time::utc_exact(o.time)),
             skipped,
         })?)
     }
@@ -253,9 +258,13 @@ impl Job {
         if self.request.integrity_check != IntegrityCheck::None {
             info!("post-restore integrity check passed");
         }
+        if let Target::Timestamp(_) = self.request.target {
+            let time = time::utc_exact(outcome.time);
+            let txid = outcome.txid.map(tracing::field::display);
+            info!(txid, time, "restored the last state before the timestamp");
+        }
         let elapsed = self.env.clock.monotonic().since(start);
-        let txid = outcome.txid.map(|txid| txid.to_string());
-        self.document(replica.kind(), txid.unwrap_or_default(), elapsed, None)
+        self.document(replica.kind(), Some(outcome), elapsed, None)
     }
 
     fn print_plan(&self, backup: &Backup, replica: &SharedReplica) -> Result {
@@ -267,6 +276,7 @@ impl Job {
                     source,
                     target_path,
                     replica,
+                    exact: matches!(self.request.target, Target::Timestamp(_)),
                     plan,
                 };
                 if json { shown.json()? } else { shown.text() }
@@ -305,6 +315,11 @@ impl Job {
             _ => error.to_string(),
         }))
     }
+}
+
+/// 0.3 counted no transactions.
+fn txid_text(txid: Option<Txid>) -> String {
+    txid.map_or_else(String::new, |txid| txid.to_string())
 }
 
 async fn is_empty(replica: &SharedReplica) -> Result<bool> {

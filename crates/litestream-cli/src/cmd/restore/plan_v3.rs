@@ -25,6 +25,8 @@ struct Document<'a> {
     /// There are none: 0.3 did not number transactions.
     min_txid: &'a str,
     max_txid: &'a str,
+    /// When the newest of the files came.
+    time: String,
     files: Vec<File>,
 }
 
@@ -78,11 +80,12 @@ impl Shown<'_> {
         };
         let rows: Vec<Vec<String>> = self.files().into_iter().map(cells).collect();
         format!(
-            "Restore plan:\n  source: {}\n  target: {}\n  replica: {}\n  format: Litestream 0.3\n  generation: {}\n\nFiles to fetch:\n{}",
+            "Restore plan:\n  source: {}\n  target: {}\n  replica: {}\n  format: Litestream 0.3\n  generation: {}\n  state from: {}\n\nFiles to fetch:\n{}",
             self.source,
             self.target_path,
             self.replica,
             self.plan.generation,
+            time::utc_exact(self.plan.newest()),
             out::table(&["file", "index", "offset", "size", "timestamp"], &rows)
         )
     }
@@ -97,6 +100,7 @@ impl Shown<'_> {
             generation: self.plan.generation.to_string(),
             min_txid: "",
             max_txid: "",
+            time: time::utc_exact(self.plan.newest()),
             files: self.files(),
         })
     }

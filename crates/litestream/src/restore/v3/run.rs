@@ -44,6 +44,8 @@ pub async fn restore(
         files,
         bytes,
         pages: 0,
+        txid: None,
+        time: plan.newest(),
     });
     destination.create_dir(&*env.disk)?;
     let temp = Temp::create(env, destination)?;
@@ -76,6 +78,7 @@ pub async fn restore(
     progress(Event::Done);
     Ok(Outcome {
         txid: None,
+        time: plan.newest(),
         page_size,
         pages,
         files,
