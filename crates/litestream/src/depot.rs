@@ -67,6 +67,7 @@ impl Depot {
         let mut files = Vec::new();
         for level in [Level::L0, MERGED] {
             let names = self.list(level)?.into_iter().filter(|n| n.max > at);
+            let names = names.filter(|n| level == MERGED || !self.shared.is_removed(n.max));
             files.extend(names.map(|name| (level, name)));
         }
         // What is not merged goes first: its states stay apart.

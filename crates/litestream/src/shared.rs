@@ -1,8 +1,10 @@
 //! What worker, uploader and callers know of each other: positions, counters, last errors.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use litestream_replica::Level;
 use ltx::Txid;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -58,9 +60,16 @@ pub(crate) struct Shared {
     claimed: watch::Sender<bool>,
     /// The replicas, in the order in which they were given.
     pub links: Vec<Arc<Link>>,
-    /// For each replica the last two files of level 0 that it got or may be getting: what shows that it holds our history must not be
-    /// merged away. Locked while such files are removed.
-    pub marks: Mutex<Vec<[Txid; 2]>>,
+    marks: Mutex<Marks>,
+}
+
+/// Which staged files must not be merged away, and which are.
+#[derive(Default)]
+struct Marks {
+    /// For each replica the last two files that it got or may be getting: they show that it holds our history.
+    ends: Vec<[Txid; 2]>,
+    /// Being removed, since a merged file holds them.
+    removing: Option<RangeInclusive<Txid>>,
 }
 
 impl Shared {
@@ -69,17 +78,51 @@ impl Shared {
             status: Mutex::default(),
             staged: watch::Sender::new(None),
             claimed: watch::Sender::new(false),
-            marks: Mutex::new(vec![[Txid::ZERO; 2]; links.len()]),
+            marks: Mutex::new(Marks {
+                ends: vec![[Txid::ZERO; 2]; links.len()],
+                removing: None,
+            }),
             links,
         }
     }
 
-    /// A replica ends with this file, or may soon.
-    pub fn mark(&self, replica: usize, txid: Txid) {
-        let mark = &mut self.marks.lock()[replica];
+    /// A replica ends with the file that ends here, or may soon. `false` if it is one of level 0 that is being removed.
+    pub fn mark(&self, replica: usize, level: Level, txid: Txid) -> bool {
+        let mut marks = self.marks.lock();
+        if level == Level::L0 && marks.removing.as_ref().is_some_and(|r| r.contains(&txid)) {
+            return false;
+        }
+        let mark = &mut marks.ends[replica];
         if mark[1] != txid {
             *mark = [mark[1], txid];
         }
+        true
+    }
+
+    /// Where replicas end, or may soon.
+    pub fn marked(&self) -> Vec<Txid> {
+        self.marks.lock().ends.concat()
+    }
+
+    /// Whether a file of level 0 is being removed, since a merged one holds it.
+    pub fn is_removed(&self, txid: Txid) -> bool {
+        let marks = self.marks.lock();
+        marks.removing.as_ref().is_some_and(|r| r.contains(&txid))
+    }
+
+    /// The files of level 0 in this range are going to be removed. `false` if a replica needs one of them.
+    pub fn removes(&self, range: RangeInclusive<Txid>) -> bool {
+        let mut marks = self.marks.lock();
+        if marks.ends.concat().iter().any(|txid| range.contains(txid)) {
+            return false;
+        }
+        marks.removing = Some(range);
+        true
+    }
+
+    /// They are.
+    pub fn removed(&self) {
+        self.marks.lock().removing = None;
     }
 
     pub fn status(&self) -> Status {

@@ -68,7 +68,7 @@ impl Tidy<'_> {
         if level == Level::L0 {
             names.pop();
         }
-        let marks = self.shared.marks.lock().concat();
+        let marks = self.shared.marked();
         let mut run: Vec<(Level, FileName)> = Vec::new();
         for name in names.into_iter().filter(|name| name.min > self.floor) {
             if marks.contains(&name.max) {
@@ -121,18 +121,20 @@ impl Tidy<'_> {
         let Inputs::Local(files) = inputs else {
             return Ok(false);
         };
-        let marks = self.shared.marks.lock();
-        let is_in_use = |txid: &Txid| (merged.name.min..=merged.name.max).contains(txid);
-        if marks.concat().iter().any(is_in_use) {
+        if !self.shared.removes(merged.name.min..=merged.name.max) {
             // Some replica has begun to take one of them.
             remove_if_there(self.env, &self.staging.path(MERGED, merged.name))?;
             return Ok(false);
         }
-        for (level, name) in files.iter().take(merged.inputs) {
-            if (*level, *name) != (MERGED, merged.name) {
-                remove_if_there(self.env, &self.staging.path(*level, *name))?;
+        let mut replaced = files.iter().take(merged.inputs);
+        let removed = replaced.try_for_each(|(level, name)| {
+            if (*level, *name) == (MERGED, merged.name) {
+                return Ok(());
             }
-        }
+            remove_if_there(self.env, &self.staging.path(*level, *name))
+        });
+        self.shared.removed();
+        removed?;
         tracing::debug!(name = %merged.name, inputs = merged.inputs, "waiting ltx files merged");
         Ok(merged.inputs > 1)
     }

@@ -177,8 +177,11 @@ impl Uploader {
             self.upload_snapshot(beside).await?;
             self.page_size = None;
         }
-        self.shared.mark(self.index, name.max);
-        let header = self.durable_header(&self.depot.path(level, name))?;
+        let path = self.depot.path(level, name);
+        if !self.shared.mark(self.index, level, name.max) {
+            return Err(Error::io("open", path)(std::io::ErrorKind::NotFound.into()));
+        }
+        let header = self.durable_header(&path)?;
         if self.page_size.is_some_and(|size| size != header.page_size) {
             tracing::info!(db = %self.name, txid = %name.max, "page size changed, and the snapshot that went with it is gone");
             return self.bridge(at, name.min).await;
@@ -241,7 +244,7 @@ impl Uploader {
         }
         // With a hole below what is local, fill from the hole on; what can't be filled is bridged by a snapshot.
         let at = found.contiguous;
-        self.shared.mark(self.index, at);
+        self.shared.mark(self.index, MERGED, at);
         self.page_size = self.page_size_at(at, &files).await?;
         self.position = Some(at);
         self.link.reached(at);
