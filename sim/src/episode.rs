@@ -223,7 +223,10 @@ fn comes_unasked(world: &World, operator: &mut Operator, until: sched::Nanos) ->
         }
         sched::sleep(2 * SECOND);
     }
-    world.violation("O9: the newest state does not come into the replica by itself".to_owned());
+    let why = chain::states(&world.stored()).err().unwrap_or_default();
+    world.violation(format!(
+        "O9: the newest state does not come into the replica by itself {why}"
+    ));
     world.note(sched::who_waits);
     false
 }

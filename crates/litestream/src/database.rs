@@ -17,6 +17,7 @@ use ltx::{FileName, PageSize, Txid};
 use crate::capture::{
     Capture, Decision, FullReason, LastFile, Position, Staged, WalFile, WalView, decide,
 };
+use crate::depot::MERGED;
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::sqlite::{Checkpointer, Reader, Sentinel, WalState};
@@ -97,7 +98,10 @@ impl Database {
         ahead_page_size: Option<PageSize>,
     ) -> Result<Option<FullReason>> {
         let newest = self.staging.newest_valid()?;
-        let local = newest.map_or(Txid::ZERO, |(name, _)| name.max);
+        let single = newest.map_or(Txid::ZERO, |(name, _)| name.max);
+        // Numbers that were merged are in use, whatever became of the files after them.
+        let merged = self.staging.list_of(MERGED)?;
+        let local = merged.iter().map(|n| n.max).fold(single, Txid::max);
         // A number that is not in use will be given to something else.
         self.staging.remove_snapshots_after(local)?;
         self.base = local;
@@ -106,6 +110,9 @@ impl Database {
         if ahead > local {
             self.rebase(ahead, ahead_page_size)?;
             return Ok(Some(FullReason::ReplicaAhead));
+        }
+        if local > single {
+            return Ok(Some(FullReason::PositionLost));
         }
         let state = self.state()?;
         let last = newest

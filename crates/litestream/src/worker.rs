@@ -220,7 +220,11 @@ impl Worker {
             Command::Rebase(end) if self.is_past(end.highest) => {
                 tracing::debug!(db = %self.name(), txid = %end.highest, "a full copy after that is under way already");
             }
-            Command::Rebase(end) => {
+            Command::Rebase(mut end) => {
+                if self.shared.links.len() > 1 {
+                    // Another replica may have got what is numbered after that.
+                    end.highest = end.highest.max(self.state.given);
+                }
                 self.state.ahead = end.highest;
                 self.state.replica_page_size = end.page_size;
                 let rebased = match &mut self.state.database {

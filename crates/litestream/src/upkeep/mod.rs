@@ -160,7 +160,7 @@ impl Upkeep {
                         "file in the replica is damaged, taking a snapshot that stands in for it");
                     self.worker.request(Command::Snapshot).await?;
                     self.link.kick.notify_one();
-                    state.damaged = last;
+                    state.damaged = state.damaged.max(last);
                 }
                 Err(Failure::Other(error)) => return Err(error),
             }
