@@ -1,0 +1,264 @@
+//! Compaction, snapshots and retention on a live database, several replicas, and long outages.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // tests stand outside of the seam
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{Bench, assert_same, fill, image};
+use litestream::{Policy, Replicator, Settings, restore};
+use litestream_replica::faulty::{Faulty, Op, When};
+use litestream_replica::memory::Memory;
+use litestream_replica::{ErrorKind, Level, SharedReplica};
+use ltx::Txid;
+
+fn level(n: u8) -> Level {
+    Level::new(n).unwrap()
+}
+
+/// Everything in a hurry.
+fn policy() -> Policy {
+    let ms = Duration::from_millis;
+    Policy {
+        levels: vec![(level(1), ms(50)), (level(2), ms(150)), (level(3), ms(400))],
+        snapshot_interval: ms(700),
+        snapshot_retention: ms(1500),
+        l0_retention: ms(100),
+        ..Policy::default()
+    }
+}
+
+fn settings(bench: &Bench, policy: Policy) -> Settings {
+    Settings {
+        policy,
+        ..bench.settings()
+    }
+}
+
+async fn soon(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let start = Instant::now();
+    while !holds().await {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn names(replica: &SharedReplica, n: u8) -> Vec<(u64, u64)> {
+    let files = replica.list(level(n), None, false).await.unwrap();
+    files
+        .iter()
+        .map(|f| (f.name.min.get(), f.name.max.get()))
+        .collect()
+}
+
+async fn restored_from(bench: &Bench, replica: &SharedReplica) -> Vec<u8> {
+    let output = bench.dir.path().join("other.db");
+    let request = restore::Request {
+        output: output.clone(),
+        force: true,
+        ..common::restore_request()
+    };
+    restore::run(&request, Arc::clone(replica), &bench.env, &|_| {})
+        .await
+        .unwrap();
+    std::fs::read(&output).unwrap()
+}
+
+/// The local files, by level.
+fn local_files(bench: &Bench) -> Vec<String> {
+    let mut found = Vec::new();
+    for n in 0..=9 {
+        let dir = bench.dir.path().join(format!(".app.db-litestream/ltx/{n}"));
+        for entry in std::fs::read_dir(dir).into_iter().flatten() {
+            found.push(format!("{n}/{}", entry.unwrap().file_name().display()));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k04_replica_and_local_files_stay_small_and_everything_promised_restores() {
+    for memory in [false, true] {
+        let mut bench = Bench::new();
+        if memory {
+            bench.replica = Arc::new(Memory::new(bench.env.disk.clone()));
+        }
+        let app = bench.app(4096);
+        let replicator = bench.start_with(settings(&bench, policy()));
+        for _ in 0..150 {
+            fill(&app, 2, 300);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let last = replicator.sync().await.unwrap().get();
+        assert!(last > 60, "only {last} files");
+        soon("level 0 was deleted", async || {
+            names(&bench.replica, 0).await.len() < 12
+        })
+        .await;
+        let highest = names(&bench.replica, 3).await;
+        assert!(!highest.is_empty(), "nothing in level 3");
+        assert!(
+            names(&bench.replica, 9).await.len() <= 4,
+            "old snapshots were deleted"
+        );
+        assert!(local_files(&bench).len() < 40, "{:?}", local_files(&bench));
+        // Each point that is still there has a plan.
+        let levels: Vec<Level> = Level::all().collect();
+        let files = litestream_replica::chain::listing::list_all(&bench.replica, &levels, false);
+        let points = litestream_replica::chain::points::restorable(&files.await.unwrap());
+        assert_eq!(points.last(), Some(&Txid::new(last)));
+        replicator.close().await;
+        bench.assert_restores().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k18_idle_costs_no_requests() {
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    let faulty = Faulty::new(Arc::clone(&bench.replica));
+    let replica: SharedReplica = Arc::new(faulty.clone());
+    let settings = settings(&bench, policy());
+    let replicator = Replicator::start(settings, vec![replica], bench.env.clone()).unwrap();
+    for _ in 0..20 {
+        fill(&app, 2, 300);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    replicator.sync().await.unwrap();
+    let calls = || {
+        let ops = [Op::List, Op::Read, Op::Write, Op::Delete];
+        ops.map(|op| faulty.calls(op))
+    };
+    // Until what is left to compact and delete is done: level 0 is looked through every 15 s.
+    tokio::time::sleep(Duration::from_secs(18)).await;
+    let before = calls();
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(calls(), before, "requests without a commit");
+    replicator.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r06_restores_during_maximal_churn() {
+    let count: usize = std::env::var("LITESTREAM_RESTORES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(40);
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    let replicator = bench.start_with(settings(&bench, policy()));
+    fill(&app, 20, 500);
+    replicator.sync().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                fill(&app, 2, 400);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        })
+    };
+    for number in 0..count {
+        let bytes = bench.restore_latest().await;
+        let path = bench.dir.path().join("check.db");
+        std::fs::write(&path, &bytes).unwrap();
+        let check = rusqlite::Connection::open(&path).unwrap();
+        let ok: String = check
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(ok, "ok", "restore {number}");
+    }
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    replicator.sync().await.unwrap();
+    replicator.close().await;
+    bench.assert_restores().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn c08_a_dead_replica_delays_no_other_and_converges_without_a_full_copy() {
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    fill(&app, 200, 3000);
+    let other: SharedReplica = Arc::new(Memory::new(bench.env.disk.clone()));
+    let dead = Faulty::new(Arc::clone(&other));
+    let replicas = vec![
+        Arc::clone(&bench.replica),
+        Arc::new(dead.clone()) as SharedReplica,
+    ];
+    let quick = Policy {
+        l0_retention: Duration::from_millis(200),
+        snapshot_interval: Duration::ZERO,
+        ..policy()
+    };
+    let replicator =
+        Replicator::start(settings(&bench, quick), replicas, bench.env.clone()).unwrap();
+    replicator.sync().await.unwrap();
+    for op in [Op::List, Op::Read, Op::Write, Op::Delete] {
+        dead.fail_always(op, ErrorKind::Unreachable, When::Before);
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..40 {
+        fill(&app, 2, 300);
+        let start = Instant::now();
+        let now = replicator.status().position;
+        soon("the other replica goes on", async || {
+            replicator.status().replicas[0].position > now
+        })
+        .await;
+        slowest = slowest.max(start.elapsed());
+    }
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    assert!(replicator.sync().await.is_err(), "one replica is dead");
+    assert!(replicator.status().replicas[1].upload_error.is_some());
+    let waiting = local_files(&bench);
+    assert!(
+        waiting.iter().any(|name| name.starts_with("1/")),
+        "what waits is merged: {waiting:?}"
+    );
+    let snapshots = names(&other, 9).await;
+    dead.heal();
+    soon("it converges", async || replicator.sync().await.is_ok()).await;
+    assert_eq!(names(&other, 9).await, snapshots, "no full copy");
+    replicator.close().await;
+    let source = image(&bench.db());
+    assert_same(&source, &bench.restore_latest().await);
+    assert_same(&source, &restored_from(&bench, &other).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_outage_stays_within_the_local_budget() {
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    fill(&app, 20, 2000);
+    let faulty = Faulty::new(Arc::clone(&bench.replica));
+    let budget = 300_000;
+    let quick = Settings {
+        local_bytes_max: budget,
+        ..settings(&bench, policy())
+    };
+    let replica: SharedReplica = Arc::new(faulty.clone());
+    let replicator = Replicator::start(quick, vec![replica], bench.env.clone()).unwrap();
+    replicator.sync().await.unwrap();
+    for op in [Op::List, Op::Read, Op::Write, Op::Delete] {
+        faulty.fail_always(op, ErrorKind::Unreachable, When::Before);
+    }
+    for _ in 0..60 {
+        // Content that does not compress.
+        fill(&app, 1, 20_000);
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut bytes = 0;
+    for name in local_files(&bench) {
+        let path = bench.dir.path().join(".app.db-litestream/ltx").join(name);
+        bytes += std::fs::metadata(path).map_or(0, |m| m.len());
+    }
+    assert!(bytes <= budget + 60_000, "{bytes} bytes");
+    faulty.heal();
+    soon("it converges", async || replicator.sync().await.is_ok()).await;
+    replicator.close().await;
+    bench.assert_restores().await;
+}
