@@ -113,7 +113,7 @@ pub(super) fn reach(files: &[FileInfo], target: Target) -> Vec<FileInfo> {
         Target::Txid(txid) => f.name.max <= txid,
         Target::Before(time) => f.created < time,
     };
-    let (snapshots, mut rest): (Vec<&FileInfo>, Vec<&FileInfo>) = files
+    let (snapshots, rest): (Vec<&FileInfo>, Vec<&FileInfo>) = files
         .iter()
         .filter(qualifies)
         .partition(|f| f.level == Level::SNAPSHOT);
@@ -124,7 +124,22 @@ pub(super) fn reach(files: &[FileInfo], target: Target) -> Vec<FileInfo> {
         .min_by_key(|f| (std::cmp::Reverse(f.name.max), f.created));
 
     let mut reached: Vec<FileInfo> = snapshot.into_iter().copied().collect();
-    let mut end = snapshot.map_or(0, |f| f.name.max.get());
+    let end = snapshot.map_or(Txid::ZERO, |f| f.name.max);
+    extend(&mut reached, end, rest);
+    reached
+}
+
+/// The files that lead on from the state after `after`, as far as they reach without a gap, in the order in which they are
+/// to be applied; none if no file continues there. Files of any level count alike.
+pub fn continuation(files: &[FileInfo], after: Txid) -> Vec<FileInfo> {
+    let mut reached = Vec::new();
+    extend(&mut reached, after, files.iter().collect());
+    reached
+}
+
+/// Always the file that reaches furthest among those that continue at `end`.
+fn extend(reached: &mut Vec<FileInfo>, end: Txid, mut rest: Vec<&FileInfo>) {
+    let mut end = end.get();
     rest.sort_unstable_by_key(|f| f.name.min);
     let mut rest = rest.into_iter().peekable();
     let mut best: Option<&FileInfo> = None;
@@ -140,7 +155,7 @@ pub(super) fn reach(files: &[FileInfo], target: Target) -> Vec<FileInfo> {
                 end = file.name.max.get();
                 reached.push(*file);
             }
-            _ => return reached,
+            _ => return,
         }
     }
 }

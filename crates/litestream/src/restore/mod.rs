@@ -8,7 +8,7 @@
 //!
 //! Promise: the output is either what it was, or the database at the target, complete, verified and durable.
 
-mod aside;
+pub(crate) mod aside;
 mod claims;
 mod error;
 mod fetch;
@@ -31,7 +31,10 @@ mod threads;
 mod worker;
 
 pub use error::RestoreError;
+pub(crate) use fetch::fetch_error;
 pub use integrity::IntegrityCheck;
 pub use plan::{Plan, Target, plan};
 pub use request::{Event, Outcome, Progress, Request};
 pub use run::run;
+pub(crate) use run::{Prepare, on_thread, run_prepared};
+pub(crate) use temp::{Scratch, remove_leftovers};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litestream_replica::SharedReplica;
-use litestream_replica::env::Env;
+use litestream_replica::env::{Env, File};
 use litestream_replica::retry::Backoff;
-use ltx::{Header, PAGE_HEADER_SIZE};
+use ltx::{Header, PAGE_HEADER_SIZE, Txid};
 use tokio::sync::oneshot;
 
 use super::error::RestoreError;
@@ -26,6 +26,10 @@ const PLANS_MAX: usize = 8;
 /// The first wait before that; it doubles.
 const PLAN_WAIT: Duration = Duration::from_millis(20);
 
+/// What else is to be done before the database gets its final name: called with the state that was restored and the
+/// finished file, which is not durable yet.
+pub(crate) type Prepare = Arc<dyn Fn(Txid, &dyn File) -> Result<(), RestoreError> + Send + Sync>;
+
 /// Restores a database.
 pub async fn run(
     request: &Request,
@@ -33,12 +37,33 @@ pub async fn run(
     env: &Env,
     progress: Progress<'_>,
 ) -> Result<Outcome, RestoreError> {
+    run_prepared(request, replica, env, progress, None).await
+}
+
+/// [`run`] with something to do before the end.
+pub(crate) async fn run_prepared(
+    request: &Request,
+    replica: SharedReplica,
+    env: &Env,
+    progress: Progress<'_>,
+    prepare: Option<Prepare>,
+) -> Result<Outcome, RestoreError> {
     let destination = Destination::check(&*env.disk, &request.output, request.force)?;
     let mut backoff = Backoff::with_max(PLAN_WAIT, PLAN_WAIT * 50);
     let mut attempt = 1;
     loop {
         let plan = plan(request.target, &replica).await?;
-        match restore(request, &plan, &destination, &replica, env, progress).await {
+        let preparation = prepare.clone();
+        let restored = restore(
+            request,
+            &plan,
+            &destination,
+            &replica,
+            env,
+            progress,
+            preparation,
+        );
+        match restored.await {
             // Compaction and retention go on while we read.
             Err(error) if error.plan_is_stale() && attempt < PLANS_MAX => {
                 tracing::info!(%error, attempt, "planning the restore again");
@@ -59,6 +84,7 @@ async fn restore(
     replica: &SharedReplica,
     env: &Env,
     progress: Progress<'_>,
+    prepare: Option<Prepare>,
 ) -> Result<Outcome, RestoreError> {
     let header = fetch::header(replica, env, plan.newest()).await?;
     check_size(plan, &header)?;
@@ -80,6 +106,10 @@ async fn restore(
     .await?;
 
     threads::fill(request, plan, &header, &temp, replica, env, progress).await?;
+    if let Some(prepare) = prepare {
+        let (file, txid) = (temp.file(), plan.max());
+        on_thread(env, move || prepare(txid, &*file)).await?;
+    }
     finish(request, &temp, env, progress).await?;
     destination.replace(env, request.vfs.as_deref(), temp)?;
     progress(Event::Done);
@@ -146,7 +176,7 @@ impl Drop for InterruptOnDrop {
 }
 
 /// Runs blocking work on a thread of its own.
-async fn on_thread<T: Send + 'static>(
+pub(crate) async fn on_thread<T: Send + 'static>(
     env: &Env,
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<T, RestoreError> {
