@@ -40,12 +40,8 @@ async fn look(replica: &SharedReplica, after: Txid, thorough: bool) -> Result<Ne
     if files.is_empty() && !thorough {
         return Ok(Next::Nothing);
     }
-    let between = || Level::all().filter(|l| *l != Level::L0 && *l != Level::SNAPSHOT);
-    let stages: [&mut dyn Iterator<Item = Level>; 3] = [
-        &mut std::iter::empty(),
-        &mut between(),
-        &mut std::iter::once(Level::SNAPSHOT),
-    ];
+    let bridges = Level::all().filter(|l| *l != Level::L0 && *l != Level::SNAPSHOT);
+    let stages: [Vec<Level>; 3] = [Vec::new(), bridges.collect(), vec![Level::SNAPSHOT]];
     for levels in stages {
         for level in levels {
             files.extend(beyond(replica, level, after).await?);

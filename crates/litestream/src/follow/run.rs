@@ -4,11 +4,12 @@
 //! told to stop ends it soon, and never in the middle of an apply.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litestream_replica::env::{Env, Monotonic};
+use litestream_replica::env::{Disk, Env, Monotonic};
 use litestream_replica::{FileInfo, SharedReplica};
 use ltx::Txid;
 use tokio::sync::watch;
@@ -37,6 +38,8 @@ const BUSY_NOTICE: Duration = Duration::from_mins(1);
 pub enum Ended {
     /// Before there was a database: nothing was changed.
     Restoring,
+    /// Before it was known where the database that is there goes on: nothing was changed.
+    Resuming,
     /// With the database at this TXID.
     Following(Txid),
 }
@@ -54,7 +57,13 @@ pub async fn run(
     let mut stop = std::pin::pin!(stop);
     let (place, position) = tokio::select! {
         biased;
-        () = &mut stop => return Ok(Ended::Restoring),
+        () = &mut stop => {
+            if forget(&*env.disk, &request.output) {
+                return Ok(Ended::Restoring);
+            }
+            info!("follow mode stopped");
+            return Ok(Ended::Resuming);
+        }
         begun = begin(request, &replica, env, progress) => begun?,
     };
     info!(output = %request.output.display(), txid = %position.txid, interval = ?request.interval, "entering follow mode");
@@ -174,17 +183,22 @@ async fn first_restore(
     };
     let prepare: restore::Prepare = Arc::new(prepare);
     let restored = run_prepared(&request, replica.clone(), env, progress, Some(prepare)).await;
-    let outcome = restored.inspect_err(|error| {
-        // Somebody else's database at the output goes with somebody else's position.
-        let theirs = matches!(error, restore::RestoreError::OutputExists(_));
-        if !theirs && env.disk.symlink_metadata(&request.output).is_err() {
-            aside::remove(&*env.disk, vec![position::path(&request.output)]);
-        }
+    let outcome = restored.inspect_err(|_| {
+        forget(&*env.disk, &request.output);
     })?;
     Ok(Position {
         txid: outcome.txid,
         counter: (outcome.pages > 0).then(|| counter::of(outcome.txid)),
     })
+}
+
+/// Removes a position that there is no database for. Whether there is none.
+fn forget(disk: &dyn Disk, output: &Path) -> bool {
+    let absent = disk.symlink_metadata(output).is_err();
+    if absent {
+        aside::remove(disk, vec![position::path(output)]);
+    }
+    absent
 }
 
 struct Follower {

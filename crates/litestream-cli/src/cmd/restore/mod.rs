@@ -1,5 +1,6 @@
 //! `litestream restore`: a database from a replica.
 
+mod follow;
 mod plan;
 mod progress;
 
@@ -16,7 +17,7 @@ use tracing::info;
 use super::runtime;
 use crate::args::{Parsed, table};
 use crate::failure::{Failure, Result};
-use crate::signals::Signals;
+use crate::signals::{Signal, Signals};
 use crate::{dispatch, log, out, place, time};
 use progress::{Display, Mode};
 
@@ -29,6 +30,8 @@ struct Job {
     json: bool,
     if_replica_exists: bool,
     progress: Mode,
+    /// Pause between looks at the replica, in follow mode.
+    follow: Option<Duration>,
     env: Env,
 }
 
@@ -54,13 +57,14 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let replica = url::open(&job.url, env, None).map_err(Failure::new)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::new(env.disk.as_ref()).map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
+        let mut signals = Signals::new(env.disk.as_ref())
+            .map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
+        if let Some(interval) = job.follow {
+            return follow::run(&job, interval, &replica, &mut signals).await;
+        }
         tokio::select! {
             result = job.perform(&replica) => result,
-            signal = signals.next() => {
-                let text = format!("restore interrupted by signal: {}; {}", signal.name(), job.unchanged());
-                Err(Failure::new(text).code(signal.exit_code()))
-            }
+            signal = signals.next() => Err(job.interrupted(signal)),
         }
     });
     // A read that hangs in the storage must not keep the process alive.
@@ -80,9 +84,6 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
         }
     };
     let is_replica = place::is_replica(arg);
-    if parsed.is_given("f") || parsed.is_given("follow-interval") {
-        dispatch::check_available(parsed)?;
-    }
     let check_word = parsed.utf8("integrity-check");
     let integrity_check = match check_word.as_str() {
         "none" => IntegrityCheck::None,
@@ -105,6 +106,7 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
     })?;
     let progress = Mode::parse(&parsed.utf8("progress"))?;
     let target = target(parsed)?;
+    let follow = follow::interval(parsed, target)?;
     if !is_replica {
         if !parsed.is_given("config") {
             return Err(no_config(arg));
@@ -140,6 +142,7 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
         json: parsed.bool("json"),
         if_replica_exists: parsed.bool("if-replica-exists"),
         progress,
+        follow,
         env: env.clone(),
     })
 }
@@ -197,6 +200,15 @@ impl Job {
             "was not created"
         };
         format!("{} {state}", self.output())
+    }
+
+    fn interrupted(&self, signal: Signal) -> Failure {
+        let text = format!(
+            "restore interrupted by signal: {}; {}",
+            signal.name(),
+            self.unchanged()
+        );
+        Failure::new(text).code(signal.exit_code())
     }
 
     fn skip(&self, reason: &str) -> Result {
