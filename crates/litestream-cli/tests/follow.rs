@@ -87,6 +87,17 @@ impl Place {
         self.follow_command(Path::new(OURS)).spawn().unwrap()
     }
 
+    /// Follows up to a TXID. Before it said that it began, a signal would end it as it ends any process.
+    fn follow_to(&self, txid: u64) {
+        std::fs::write(self.path("log"), "").unwrap();
+        let follower = self.follow();
+        wait(&format!("begins: {}", self.log()), || {
+            self.log().contains("entering follow mode")
+        });
+        self.reaches(txid);
+        stop(follower);
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
@@ -302,9 +313,7 @@ fn killed_everywhere(template: &Place, old: Option<u64>, limit: usize) {
             let is_old = old_state.as_ref() == Some(&found);
             assert!(sums == 0 && (is_old || found == new_state), "{what}");
         }
-        let follower = place.follow();
-        place.reaches(newest);
-        stop(follower);
+        place.follow_to(newest);
         oracle::assert_same(&what, &new_state, &masked(&place.copied()));
         let left = oracle::leftovers(place.dir.path());
         assert!(left.is_empty(), "{what}: {left:?}");
