@@ -100,11 +100,11 @@ async fn begin(
         vfs: request.vfs.clone(),
     };
     let disk = &*env.disk;
-    let real = |_| {
+    let real = || {
         disk.canonicalize(&request.output)
             .unwrap_or_else(|_| request.output.clone())
     };
-    let there = place(real(()));
+    let there = place(real());
     loop {
         match resume::find(&there, replica).await? {
             Found::Nothing => break,
@@ -119,7 +119,7 @@ async fn begin(
         }
     }
     let position = first_restore(request, replica, env, progress).await?;
-    Ok((place(real(())), position))
+    Ok((place(real()), position))
 }
 
 /// A start with a position that nothing leads on from is an error at once.
