@@ -26,6 +26,7 @@ use crate::vfs;
 
 const SOURCE: &str = "/d/source.db";
 const COPY: &str = "/d/copy.db";
+const JOURNAL: &str = "/d/copy.db-journal";
 const POSITION: &str = "/d/copy.db-txid";
 const TXIDS: usize = 24;
 const ROUNDS: u32 = 6;
@@ -233,7 +234,8 @@ fn judge(shared: &Shared, newest: bool) {
         return;
     };
     let states = shared.states.borrow();
-    let state = states.iter().position(|(s, _)| mask(s) == mask(&found));
+    // Neighbours may be the same but for what is masked.
+    let state = states.iter().rposition(|(s, _)| mask(s) == mask(&found));
     let text = shared.disk.read(Path::new(POSITION)).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
     let position = text.parse::<Txid>().map_or(u64::MAX, Txid::get);
@@ -242,6 +244,26 @@ fn judge(shared: &Shared, newest: bool) {
     shared.check(position <= at && (!newest || at == TXIDS as u64), || {
         format!("state {at}, position {text}")
     });
+}
+
+fn is_updating(shared: &Shared) -> bool {
+    shared.disk.read(Path::new(JOURNAL)).is_ok()
+}
+
+/// Returns while an update is under way, if one comes: time stands still as long as somebody can run, so turns are counted.
+fn amid_an_update(shared: &Shared) {
+    for turn in 0..6000 {
+        if is_updating(shared) {
+            break;
+        }
+        if turn % 40 == 39 {
+            sched::sleep(MILLISECOND / 5);
+        } else {
+            sched::yield_point(turn);
+        }
+    }
+    let more = sched::below(700);
+    (0..more).for_each(sched::yield_point);
 }
 
 /// A follower and a reader until one of them, or the machine, is made to end.
@@ -258,9 +280,9 @@ fn round(shared: &Shared, replica: &Arc<Memory>, number: u32, published: &mut u6
     sched::spawn(reading, "reader", move || reader(&own));
     let target = if last { TXIDS as u64 } else { *published + 4 };
     while *published < target.min(TXIDS as u64) {
+        sched::sleep(sched::below(12 * MILLISECOND));
         *published += 1;
         publish(shared, replica, *published);
-        sched::sleep(sched::below(12 * MILLISECOND));
     }
     if last {
         let text = format!("{}\n", Txid::new(TXIDS as u64));
@@ -281,11 +303,14 @@ fn round(shared: &Shared, replica: &Arc<Memory>, number: u32, published: &mut u6
         vfs::kill(reading);
         return;
     }
-    // At any step: the sleeps of this fiber end wherever the others are.
-    sched::sleep(sched::below(3 * MILLISECOND));
+    if sched::chance(300) {
+        sched::sleep(sched::below(6 * MILLISECOND));
+    } else {
+        amid_an_update(shared);
+    }
     vfs::kill(following);
     shared.outcome.borrow_mut().kills += 1;
-    let hot = shared.disk.read(Path::new("/d/copy.db-journal")).is_ok();
+    let hot = is_updating(shared);
     shared.outcome.borrow_mut().hot += u32::from(hot);
     if sched::chance(500) {
         vfs::kill(reading);
