@@ -262,7 +262,7 @@ fn amid_an_update(shared: &Shared) {
             sched::yield_point(turn);
         }
     }
-    let more = sched::below(700);
+    let more = sched::below(60);
     (0..more).for_each(sched::yield_point);
 }
 
