@@ -51,13 +51,16 @@ pub struct Outcome {
     pub trace_hash: u64,
 }
 
+/// A database image, and the file that leads to it from the one before.
+type State = (Vec<u8>, Vec<u8>);
+
 /// What all fibers share.
 #[derive(Clone)]
 struct Shared {
     disk: SimDisk,
     outcome: Rc<RefCell<Outcome>>,
-    /// The states, and the files that lead from one to the next.
-    states: Rc<RefCell<Vec<(Vec<u8>, Vec<u8>)>>>,
+    /// By TXID, from 1 on.
+    states: Rc<RefCell<Vec<State>>>,
 }
 
 impl Shared {
@@ -85,7 +88,7 @@ fn open(path: &str) -> rusqlite::Result<Connection> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         vfs::NAME,
     )?;
-    connection.busy_timeout(Duration::from_secs(60))?;
+    connection.busy_timeout(Duration::from_mins(1))?;
     Ok(connection)
 }
 
@@ -148,7 +151,7 @@ fn publish(shared: &Shared, replica: &Memory, txid: u64) {
     };
     let single = |t: u64| FileName::single(Txid::new(t));
     put(Level::L0, single(txid), states[txid as usize - 1].1.clone());
-    if txid % 4 != 0 {
+    if !txid.is_multiple_of(4) {
         return;
     }
     let first = if sched::chance(300) { 1 } else { txid - 3 };
@@ -312,21 +315,20 @@ fn round(shared: &Shared, replica: &Arc<Memory>, number: u32, published: &mut u6
     shared.outcome.borrow_mut().kills += 1;
     let hot = is_updating(shared);
     shared.outcome.borrow_mut().hot += u32::from(hot);
-    if sched::chance(500) {
-        vfs::kill(reading);
-        vfs::power_cut(&shared.disk, CutImage::Random);
-    } else if sched::chance(500) {
+    let cut = sched::chance(500);
+    if !cut && sched::chance(500) {
         sched::sleep(sched::below(10 * MILLISECOND));
-        vfs::kill(reading);
-    } else {
-        vfs::kill(reading);
+    }
+    vfs::kill(reading);
+    if cut {
+        vfs::power_cut(&shared.disk, CutImage::Random);
     }
 }
 
 fn as_process(number: u32, shared: &Shared, work: impl FnOnce(&Shared) + 'static) {
     let shared = shared.clone();
     sched::join(sched::spawn(Process(number), "helper", move || {
-        work(&shared)
+        work(&shared);
     }));
 }
 
