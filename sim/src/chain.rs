@@ -55,54 +55,51 @@ impl Model {
     }
 }
 
-/// The states that a replica holds, by TXID; or what is wrong with it.
+/// The states that a replica holds, by TXID; or what is wrong with it. Each file is applied to the first and to the last state that
+/// it may follow, and all ways to a TXID must lead to the same state.
 pub fn states(stored: &Stored) -> Result<Vec<(Txid, StateHash)>, String> {
     let mut order: Vec<(Txid, Txid, Level)> =
         stored.keys().map(|&(l, min, max)| (max, min, l)).collect();
-    // At the same end level 0 first: a snapshot must agree with it.
     order.sort_by_key(|&(max, min, level)| (max, level, min));
-    let mut model = Model::default();
-    let mut states: Vec<(Txid, StateHash)> = Vec::new();
+    let mut points: BTreeMap<Txid, Model> = BTreeMap::new();
     for (max, min, level) in order {
-        let name = FileName { min, max };
-        let wrong = |what: String| format!("file {level}/{name}: {what}");
+        let wrong = |what: String| format!("file {level}/{}: {what}", FileName { min, max });
         let bytes = &stored[&(level, min, max)];
-        if level == Level::SNAPSHOT {
-            let mut alone = Model::default();
-            alone.apply(bytes).map_err(wrong)?;
-            if model.txid == max && model.state() != alone.state() {
-                return Err(wrong(
-                    "is not the state that the files of level 0 lead to".to_owned(),
-                ));
+        let mut before: Vec<Txid> = Vec::new();
+        if min > Txid::new(1) {
+            let from = Txid::new(min.get() - 1);
+            let mut range = points.range(from..max).map(|(txid, _)| *txid);
+            before.extend(range.next());
+            before.extend(range.next_back());
+        }
+        let stands_alone = before.is_empty();
+        let bases = if stands_alone {
+            vec![Model::default()]
+        } else {
+            before.iter().map(|txid| points[txid].clone()).collect()
+        };
+        for mut model in bases {
+            match model.apply(bytes) {
+                Ok(()) => {}
+                // After a hole: waits for the snapshot that bridges it.
+                Err(_) if stands_alone && min > Txid::new(1) => continue,
+                Err(what) => return Err(wrong(what)),
             }
-            if model.txid < max {
-                model = alone;
-                states.push((max, model.state()));
+            match points.get(&max) {
+                Some(known) if known.state() != model.state() => {
+                    return Err(wrong(
+                        "is not the state that other files lead to".to_owned(),
+                    ));
+                }
+                Some(_) => {}
+                None => {
+                    points.insert(max, model);
+                }
             }
-            continue;
-        }
-        if level != Level::L0 {
-            return Err(wrong("unexpected level".to_owned()));
-        }
-        if max <= model.txid {
-            continue; // bridged over by a snapshot
-        }
-        let mut next = model.clone();
-        if min != model.txid.next() {
-            // Only a file with all pages can stand after a hole.
-            next = Model::default();
-        }
-        match next.apply(bytes) {
-            Ok(()) => {
-                model = next;
-                states.push((max, model.state()));
-            }
-            // After a hole: waits for the snapshot that bridges it.
-            Err(_) if min != model.txid.next() => {}
-            Err(what) => return Err(wrong(what)),
         }
     }
-    Ok(states)
+    let states = points.iter().map(|(txid, model)| (*txid, model.state()));
+    Ok(states.collect())
 }
 
 /// Places each state in the list of what was committed, in order. `Err` names the first that has no place.

@@ -5,9 +5,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use litestream::{Replicator, Settings, Status};
+use litestream::{Policy, Replicator, Settings, Status};
+use litestream_replica::Level;
 use ltx::Txid;
 
+use crate::plan::Plan;
 use crate::sched::{self, FiberId, Nanos, Process};
 use crate::vfs;
 use crate::world::{DATABASE, World};
@@ -147,8 +149,8 @@ struct Body {
 impl Body {
     fn run(self) {
         let env = crate::env::env(self.process, self.world.disk.clone());
-        let replica = self.world.replica(&env);
-        let replicator = match Replicator::start(self.settings.clone(), replica, env) {
+        let replicas = self.world.replicas(&env);
+        let replicator = match Replicator::start(self.settings.clone(), replicas, env) {
             Ok(replicator) => Rc::new(replicator),
             Err(error) => {
                 self.world
@@ -214,9 +216,38 @@ fn check_honest(world: &World, status: &Status, txid: Txid) {
     }
 }
 
+/// What the replica is to hold: everything, or little, changing fast.
+pub fn policy(plan: &Plan) -> Policy {
+    let mut rng = plan.rng(911, 0);
+    if rng.below(4) == 0 {
+        return Policy::uploads_only();
+    }
+    let levels = 1 + rng.below(4) as u8;
+    let mut interval = rng.pick(&[50, 200, 1000]);
+    let mut policy = Policy::uploads_only();
+    for n in 1..=levels {
+        let level = Level::new(n).expect("at most 8");
+        policy.levels.push((level, Duration::from_millis(interval)));
+        interval *= rng.pick(&[1, 2, 5]);
+    }
+    policy.snapshot_interval = Duration::from_millis(rng.pick(&[0, 300, 1000, 5000, 60_000]));
+    policy.snapshot_retention = Duration::from_millis(rng.pick(&[0, 500, 2000, 10_000, 3_600_000]));
+    policy.l0_retention = Duration::from_millis(rng.pick(&[0, 1, 200, 2000, 300_000]));
+    policy.deletes = rng.below(4) != 0;
+    policy
+}
+
+/// What local files may take.
+pub fn local_bytes_max(plan: &Plan) -> u64 {
+    let mut rng = plan.rng(910, 0);
+    rng.pick(&[20_000, 200_000, 1 << 30, 1 << 30])
+}
+
 fn settings(world: &World) -> Settings {
     let mut rng = world.plan.rng(900, 0);
     let mut settings = Settings::for_database(DATABASE);
+    settings.policy = policy(&world.plan);
+    settings.local_bytes_max = local_bytes_max(&world.plan);
     settings.vfs = Some("sim".to_owned());
     settings.sync_interval = Duration::from_millis(rng.pick(&[10, 100, 1000, 1000, 5000]));
     settings.monitor_interval = Duration::from_millis(rng.pick(&[100, 1000, 1000]));

@@ -9,6 +9,7 @@ use crate::log;
 use crate::operator::{Operator, SECOND, base_faults};
 use crate::oracle;
 use crate::plan::{Feature, Plan};
+use crate::replica::SimReplica;
 use crate::sched::{self, Config, Report};
 use crate::vfs;
 use crate::world::World;
@@ -104,7 +105,9 @@ impl OwnWords {
             PowerCut,
             SecondDaemon,
         ]);
-        let steady = calm && none(&[StorageFaults, Outage, LoseState]);
+        // Where local files may take little, they are given up soon.
+        let roomy = crate::engine::local_bytes_max(plan) > 1 << 20;
+        let steady = calm && roomy && none(&[StorageFaults, Outage, LoseState]);
         OwnWords { calm, steady }
     }
 
@@ -153,6 +156,9 @@ fn stage(plan: Rc<Plan>, result: &RefCell<Outcome>) {
 fn finish(world: &World, operator: &mut Operator) {
     world.note(|| "faults end".to_owned());
     world.storage.heal();
+    if let Some(second) = &world.second {
+        second.heal();
+    }
     operator.last_words();
     operator.start_engine();
     small_commits(world, operator);
@@ -222,11 +228,31 @@ fn comes_unasked(world: &World, operator: &mut Operator, until: sched::Nanos) ->
     false
 }
 
+/// Where upkeep has longer intervals, nobody waits until it has nothing left to do.
+const SETTLED_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// O11: while nothing is committed nothing is stored, and the storage is left alone.
 fn idle(world: &World) {
     let seconds = world.plan.rng(903, 0).pick(&[3, 3, 3, 3, 3, 3, 3, 130]);
+    let policy = crate::engine::policy(&world.plan);
+    let timers = policy.levels.iter().map(|(_, interval)| *interval);
+    let timers = timers.chain([
+        policy.snapshot_interval,
+        policy.snapshot_retention,
+        policy.l0_retention,
+    ]);
+    let upkeep = timers.max().unwrap_or_default();
+    if !policy.levels.is_empty() {
+        if upkeep > SETTLED_MAX {
+            return;
+        }
+        // What is left to compact and to delete, level after level.
+        sched::sleep(200 * SECOND);
+        oracle::copies(world);
+    }
     let files = || world.stored().into_keys().collect::<Vec<_>>();
-    let (before, calls) = (files(), world.storage.calls());
+    let count = || world.storage.calls() + world.second.as_ref().map_or(0, SimReplica::calls);
+    let (before, calls) = (files(), count());
     sched::sleep(seconds * SECOND);
     let after = files();
     if after != before {
@@ -235,7 +261,7 @@ fn idle(world: &World) {
             "O11: nothing was committed for {seconds} s, but there is {new:?}"
         ));
     }
-    let calls = world.storage.calls() - calls;
+    let calls = count() - calls;
     if calls > 0 {
         world.violation(format!(
             "O11: {calls} storage calls in {seconds} s without a commit"

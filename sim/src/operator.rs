@@ -197,9 +197,11 @@ impl Operator {
             }
             Feature::Outage => {
                 let nanos = rng.below(40) * rng.below(SECOND);
-                self.world
-                    .storage
-                    .outage(std::time::Duration::from_nanos(nanos));
+                let storage = match &self.world.second {
+                    Some(second) if rng.chance(500) => second,
+                    _ => &self.world.storage,
+                };
+                storage.outage(std::time::Duration::from_nanos(nanos));
             }
             Feature::OurDiskFaults | Feature::AppDiskFaults | Feature::DiskFull => {
                 self.trouble_disk(feature, rng);

@@ -11,9 +11,9 @@ use crate::chain;
 use crate::damage;
 use crate::engine::Ack;
 use crate::history::{StateHash, state_of_file};
-use crate::plan::Feature;
+use crate::plan::{Backend, Feature};
 use crate::restore;
-use crate::sched::Process;
+use crate::sched::{self, Process};
 use crate::world::{DATABASE, STATE, World};
 
 /// O1, O2: a restored file is a state that was committed, and not older than what was promised.
@@ -36,8 +36,11 @@ pub fn restored(world: &World, who: &str, bytes: &[u8], acked: Option<usize>) {
 
 /// O3, O5, O6: what lies in the replica is a list of committed states in their order, and every promise is kept.
 pub fn replica(world: &World, acks: &[Ack]) -> Vec<(ltx::Txid, StateHash)> {
-    let stored = world.stored();
-    let states = match chain::states(&stored) {
+    chain_of(world, &world.stored(), acks)
+}
+
+fn chain_of(world: &World, stored: &chain::Stored, acks: &[Ack]) -> Vec<(ltx::Txid, StateHash)> {
+    let states = match chain::states(stored) {
         Ok(states) => states,
         Err(what) => {
             world.violation(format!("O5: {what}"));
@@ -85,6 +88,7 @@ pub fn quiet(world: &World, acks: &[Ack]) {
             "O1: after the last sync there is no restore: {error}"
         )),
     }
+    second(world, acks, &env);
     // All of them stand in the chain already; the product's restore is asked for some.
     let mut rng = world.plan.rng(901, 0);
     let some: BTreeSet<usize> = (0..3)
@@ -109,9 +113,47 @@ pub fn quiet(world: &World, acks: &[Ack]) {
             }
         }
     }
+    window(world);
     damage::times(world, &states);
     damage::check(world);
     unharmed(world, acks);
+}
+
+/// The second replica is as good as the first.
+fn second(world: &World, acks: &[Ack], env: &litestream_replica::env::Env) {
+    let Some(stored) = world.stored_second() else {
+        return;
+    };
+    chain_of(world, &stored, acks);
+    match restore::latest(env, restore::frozen(env, &stored), 3) {
+        Ok(bytes) if Some(state_of_file(&bytes)) == world.history.last() => {}
+        Ok(_) => world.violation("O1: the second replica's newest state is not the source".into()),
+        Err(error) => world.violation(format!("O1: the second replica has no restore: {error}")),
+    }
+}
+
+/// O5: whatever was deleted, the newest state from before each moment that is promised is still there.
+fn window(world: &World) {
+    let (policy, plan) = (crate::engine::policy(&world.plan), &world.plan);
+    if plan.has(Feature::OperatorRetention) || plan.has(Feature::ClockSteps) {
+        return;
+    }
+    let (now, wall) = (sched::now(), sched::wall_millis());
+    for (when, oldest) in world.storage.losses() {
+        let then = wall - ((now - when) / 1_000_000) as i64;
+        let promised = then - policy.snapshot_retention.as_millis() as i64;
+        // Such a storage tells its own times, and not exactly.
+        let vague = if plan.backend == Backend::Strict {
+            0
+        } else {
+            5000
+        };
+        if oldest > promised + vague {
+            world.violation(format!(
+                "O5: deletions left nothing older than {oldest}, {promised} is promised"
+            ));
+        }
+    }
 }
 
 /// O7, O11: where nothing goes wrong, nothing is copied twice and nobody waits.
@@ -125,7 +167,10 @@ fn unharmed(world: &World, acks: &[Ack]) {
         .keys()
         .filter(|(level, ..)| *level == Level::SNAPSHOT)
         .count();
-    if snapshots > 0 && !plan.has(Feature::OperatorSnapshot) {
+    let by_itself = !crate::engine::policy(&world.plan)
+        .snapshot_interval
+        .is_zero();
+    if snapshots > 0 && !by_itself && !plan.has(Feature::OperatorSnapshot) {
         world.violation(format!("O11: {snapshots} snapshots that nobody asked for"));
     }
 }
@@ -136,7 +181,8 @@ pub fn closed(world: &World) {
         .disk
         .list(Path::new(&format!("{STATE}/ltx/0")))
         .unwrap_or_default();
-    if staged.len() > 1 {
+    let policy = crate::engine::policy(&world.plan);
+    if staged.len() > 1 && policy.levels.is_empty() {
         world.violation(format!("O8: {} files are still staged", staged.len()));
     }
     for entry in world.disk.dump() {
@@ -149,6 +195,26 @@ pub fn closed(world: &World) {
         && let Err(what) = source(world)
     {
         world.violation(format!("O7: the source is not its own history: {what}"));
+    }
+}
+
+/// O8: local copies of what the replica has stay within the budget.
+pub fn copies(world: &World) {
+    let limit = crate::engine::local_bytes_max(&world.plan);
+    let mut files: Vec<_> = world.disk.dump();
+    files.retain(|entry| {
+        entry.path.starts_with(format!("{STATE}/ltx"))
+            && entry.path.extension().is_some_and(|e| e == "ltx")
+            && !entry.path.starts_with(format!("{STATE}/ltx/9"))
+    });
+    files.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
+    // The newest stays, whatever its size.
+    files.pop();
+    let bytes: u64 = files.iter().map(|entry| entry.len).sum();
+    if bytes > limit {
+        world.violation(format!(
+            "O8: {bytes} bytes of local copies, the limit is {limit}"
+        ));
     }
 }
 

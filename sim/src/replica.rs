@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use litestream_replica::env::Env;
+use litestream_replica::env::{Env, UnixMillis};
 use litestream_replica::faulty::{Op, When};
 use litestream_replica::{FileInfo, Level};
 use ltx::FileName;
@@ -26,7 +26,7 @@ pub use frozen::Frozen;
 pub use profile::{Failure, Faults, Profile};
 
 use crate::sched::{self, FiberId, Nanos};
-use store::Store;
+use store::{Store, V3};
 
 /// Storage that processes share, as one of them sees it: with that process's disk to upload from and its clock. Cheap
 /// to clone.
@@ -63,6 +63,7 @@ pub struct Counts {
 
 struct State {
     store: Store,
+    v3: V3,
     profile: Profile,
     faults: Faults,
     counts: Counts,
@@ -103,6 +104,7 @@ impl SimReplica {
     pub fn new(env: Env, profile: Profile) -> SimReplica {
         let state = State {
             store: Store::default(),
+            v3: V3::new(),
             profile,
             faults: Faults::none(),
             counts: Counts::default(),
@@ -118,6 +120,11 @@ impl SimReplica {
             env,
             shared: Arc::new(Mutex::new(state)),
         }
+    }
+
+    /// When deletions took away the oldest states, and the time of the state that is the oldest since.
+    pub fn losses(&self) -> Vec<(Nanos, i64)> {
+        self.shared.lock().store.losses().to_vec()
     }
 
     /// The same storage, used by another process.
@@ -234,7 +241,13 @@ impl SimReplica {
     pub fn fork(&self) -> Frozen {
         let mut state = self.shared.lock();
         state.advance();
-        Frozen::new(state.store.all())
+        Frozen::new(state.store.all(), state.v3.clone())
+    }
+
+    /// Puts an object of Litestream 0.3 there, as if it had always been.
+    pub fn put_v3(&self, path: &str, bytes: Bytes, created: UnixMillis) {
+        let mut state = self.shared.lock();
+        state.v3.insert(path.to_owned(), (bytes, created));
     }
 
     /// Damages a file at rest; false if it is not there.

@@ -34,9 +34,28 @@ pub struct World {
     pub disk: SimDisk,
     /// The storage, unless the replica is a folder.
     pub storage: SimReplica,
+    /// Another replica, in some plans.
+    pub second: Option<SimReplica>,
     /// What was committed.
     pub history: History,
     violations: Rc<RefCell<Vec<String>>>,
+}
+
+/// Whether there are two replicas.
+fn has_second(plan: &Plan) -> bool {
+    plan.rng(912, 0).below(5) == 0
+}
+
+fn content(storage: &SimReplica) -> Stored {
+    let files = storage.fork();
+    let all = files.files().into_iter();
+    all.filter_map(|f| {
+        Some((
+            (f.level, f.name.min, f.name.max),
+            files.bytes(f.level, f.name)?,
+        ))
+    })
+    .collect()
 }
 
 impl World {
@@ -54,7 +73,8 @@ impl World {
         };
         let env = crate::env::env(Process(0), disk.clone());
         World {
-            storage: SimReplica::new(env, profile),
+            storage: SimReplica::new(env.clone(), profile),
+            second: has_second(&plan).then(|| SimReplica::new(env, Profile::strict())),
             history: History::new(disk.clone(), Path::new(DATABASE)),
             plan,
             disk,
@@ -70,19 +90,24 @@ impl World {
         }
     }
 
+    /// All replicas as a process sees them.
+    pub fn replicas(&self, env: &Env) -> Vec<SharedReplica> {
+        let mut replicas = vec![self.replica(env)];
+        if let Some(second) = &self.second {
+            replicas.push(Arc::new(second.used_by(env.clone())));
+        }
+        replicas
+    }
+
+    /// What the second replica really holds.
+    pub fn stored_second(&self) -> Option<Stored> {
+        self.second.as_ref().map(content)
+    }
+
     /// What the replica really holds.
     pub fn stored(&self) -> Stored {
         if self.plan.backend != Backend::Folder {
-            let files = self.storage.fork();
-            let all = files.files().into_iter();
-            return all
-                .filter_map(|f| {
-                    Some((
-                        (f.level, f.name.min, f.name.max),
-                        files.bytes(f.level, f.name)?,
-                    ))
-                })
-                .collect();
+            return content(&self.storage);
         }
         let mut stored = Stored::new();
         for level in Level::all() {
@@ -103,6 +128,9 @@ impl World {
     pub fn trouble_storage(&self) {
         if self.plan.has(Feature::StorageFaults) {
             self.storage.set_faults(Faults::random());
+            if let Some(second) = &self.second {
+                second.set_faults(Faults::random());
+            }
         }
     }
 

@@ -101,7 +101,7 @@ fn episode(seed: u64, place: Place, kill: bool) -> (Report, u64) {
             let (env, memory) = (env::env(Process(4), disk.clone()), memory.clone());
             sched::spawn(Process(4), "engine to be killed", move || {
                 let replica = replica(place, &memory, &env);
-                let _engine = Replicator::start(settings(), replica, env).unwrap();
+                let _engine = Replicator::start(settings(), vec![replica], env).unwrap();
                 sched::block_on(std::future::pending::<()>());
             });
             sched::sleep(2 * SECOND);
@@ -111,7 +111,7 @@ fn episode(seed: u64, place: Place, kill: bool) -> (Report, u64) {
         in_process(ENGINE, "engine", move || {
             let env = env::env(ENGINE, stage);
             let replica = replica(place, &shared, &env);
-            let engine = Replicator::start(settings(), replica, env).unwrap();
+            let engine = Replicator::start(settings(), vec![replica], env).unwrap();
             sched::join(app);
             sched::block_on(engine.sync()).unwrap();
             sched::block_on(engine.close());

@@ -11,6 +11,12 @@ pub fn utc_seconds(time: UnixMillis) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// RFC 3339 in UTC with the milliseconds, unless they are zero.
+pub fn utc_exact(time: UnixMillis) -> String {
+    let time = Timestamp::from_millisecond(time.0).unwrap_or(Timestamp::UNIX_EPOCH);
+    time.to_string()
+}
+
 /// RFC 3339 in `zone` with three fractional digits.
 pub fn log_time(time: UnixMillis, zone: &TimeZone) -> String {
     let time = Timestamp::from_millisecond(time.0)

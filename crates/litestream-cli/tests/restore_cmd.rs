@@ -256,7 +256,7 @@ fn restored_silently_or_with_a_document() {
     let lines: Vec<&str> = done
         .stdout
         .lines()
-        .filter(|l| !l.contains("duration_ms"))
+        .filter(|l| !l.contains("duration_ms") && !l.contains("\"time\": \"2"))
         .collect();
     assert_eq!(
         lines,
@@ -265,7 +265,7 @@ fn restored_silently_or_with_a_document() {
             "  \"db_path\": \"out.db\",",
             "  \"replica\": \"file\",",
             "  \"txid\": \"0000000000000001\",",
-            "  \"integrity_check\": \"full\"",
+            "  \"integrity_check\": \"full\",",
             "}"
         ]
     );
@@ -286,6 +286,9 @@ fn restored_silently_or_with_a_document() {
         late.code, 0,
         "D15: a time after the newest file is the newest state: {late:?}"
     );
+    let chosen =
+        format!("msg=\"restored the last state before the timestamp\" txid={TXID_1} time=2");
+    assert!(late.stderr.contains(&chosen), "{late:?}");
 }
 
 #[test]
@@ -359,6 +362,20 @@ fn a_dry_run_shows_the_plan_and_writes_nothing() {
             done.stdout
         );
     }
+    let args = [
+        "restore",
+        "-dry-run",
+        "-timestamp",
+        "2999-01-01T00:00:00Z",
+        "-o",
+        "out.db",
+        &url,
+    ];
+    let done = place.run(&args);
+    let range = format!("\n  txid range: {TXID_1} - {TXID_1}\n  state from: 2");
+    assert!(done.stdout.contains(&range), "{}", done.stdout);
+    let done = place.run(&[&["restore", "-json"], &args[1..]].concat());
+    assert!(done.stdout.contains("\"time\": \"2"), "{done:?}");
     assert_eq!(place.names(), before);
 }
 

@@ -12,14 +12,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::env::UnixMillis;
-use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, SharedReplica, Source};
+use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, SharedReplica, Source, v3};
 
 /// An operation of [`Replica`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Op {
-    /// [`Replica::list`].
+    /// [`Replica::list`] and [`Replica::list_v3`].
     List,
-    /// [`Replica::read`].
+    /// [`Replica::read`] and [`Replica::read_v3`].
     Read,
     /// [`Replica::write`].
     Write,
@@ -204,6 +204,15 @@ impl Replica for Faulty {
 
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()> {
         self.run(Op::Delete, self.inner.delete(files)).await
+    }
+
+    async fn list_v3(&self) -> Result<Vec<v3::Object>> {
+        self.run(Op::List, self.inner.list_v3()).await
+    }
+
+    async fn read_v3(&self, path: &str, offset: u64, len: Option<u64>) -> Result<Bytes> {
+        self.run(Op::Read, self.inner.read_v3(path, offset, len))
+            .await
     }
 
     /// None: reading past this wrapper would miss its faults.

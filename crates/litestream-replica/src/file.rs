@@ -4,9 +4,10 @@
 //! half is plain functions over [`Disk`](crate::env::Disk); the async half only moves them off the runtime.
 
 mod put;
+mod v3;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -103,12 +104,16 @@ impl FileReplica {
         len: Option<u64>,
     ) -> Result<Bytes> {
         let path = key::file_path(&self.inner.root, level, name);
+        self.read_path(&path, offset, len)
+    }
+
+    fn read_path(&self, path: &Path, offset: u64, len: Option<u64>) -> Result<Bytes> {
         let read = || -> io::Result<Bytes> {
-            let file = self.inner.env.disk.open(&path)?;
+            let file = self.inner.env.disk.open(path)?;
             let left = file.metadata()?.len.saturating_sub(offset);
             read_up_to(&*file, offset, len.map_or(left, |len| len.min(left)))
         };
-        read().map_err(|e| Error::io("read", &path, &e))
+        read().map_err(|e| Error::io("read", path, &e))
     }
 
     /// [`Replica::write`], blocking.
@@ -233,6 +238,16 @@ impl Replica for FileReplica {
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()> {
         let files = files.to_vec();
         self.blocking("delete", move |r| r.delete_blocking(&files))
+            .await
+    }
+
+    async fn list_v3(&self) -> Result<Vec<crate::v3::Object>> {
+        self.blocking("list", FileReplica::list_v3_blocking).await
+    }
+
+    async fn read_v3(&self, path: &str, offset: u64, len: Option<u64>) -> Result<Bytes> {
+        let path = path.to_owned();
+        self.blocking("read", move |r| r.read_v3_blocking(&path, offset, len))
             .await
     }
 

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod retry;
 pub mod suite;
 pub mod url;
+pub mod v3;
 
 pub use error::{Error, ErrorKind, Result};
 
@@ -29,6 +30,8 @@ pub struct Level(u8);
 impl Level {
     /// What came from the WAL.
     pub const L0: Level = Level(0);
+    /// What level 0 is compacted into.
+    pub const L1: Level = Level(1);
     /// Snapshots.
     pub const SNAPSHOT: Level = Level(9);
 
@@ -121,6 +124,13 @@ pub trait Replica: Send + Sync {
 
     /// Deletes files. Missing ones are no error. Nothing else is touched.
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()>;
+
+    /// Everything that Litestream 0.3 left here, that is every object below `generations/` whatever its name, by path.
+    /// None is an empty list.
+    async fn list_v3(&self) -> Result<Vec<v3::Object>>;
+
+    /// Reads an object that [`Replica::list_v3`] named, as [`Replica::read`] does.
+    async fn read_v3(&self, path: &str, offset: u64, len: Option<u64>) -> Result<Bytes>;
 
     /// A local path at which the file can be read directly, if this storage is a local folder.
     fn local_path(&self, level: Level, name: FileName) -> Option<PathBuf> {

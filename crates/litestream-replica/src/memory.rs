@@ -8,13 +8,14 @@ use ltx::{FileName, Txid};
 use parking_lot::Mutex;
 
 use crate::env::{Disk, UnixMillis};
-use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source};
+use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source, v3};
 
 /// LTX files in memory. Cheap to clone; clones hold the same files.
 #[derive(Clone)]
 pub struct Memory {
     disk: Arc<dyn Disk>,
     files: Arc<Mutex<Files>>,
+    v3: Arc<Mutex<BTreeMap<String, (Bytes, UnixMillis)>>>,
 }
 
 /// By level, min TXID and max TXID: listings come out in their order.
@@ -26,7 +27,18 @@ impl Memory {
         Memory {
             disk,
             files: Arc::default(),
+            v3: Arc::default(),
         }
+    }
+
+    /// Puts an object of Litestream 0.3 there: nothing else writes such.
+    pub fn put_v3(&self, path: &str, bytes: Bytes, created: UnixMillis) {
+        self.v3.lock().insert(path.to_owned(), (bytes, created));
+    }
+
+    /// Takes one away.
+    pub fn remove_v3(&self, path: &str) {
+        self.v3.lock().remove(path);
     }
 
     /// Everything in it, by level, min TXID, max TXID.
@@ -46,6 +58,14 @@ fn info(level: Level, name: FileName, (bytes, created): &(Bytes, UnixMillis)) ->
         size: bytes.len() as u64,
         created: *created,
     }
+}
+
+/// As much of the range as there is.
+fn range(bytes: &Bytes, offset: u64, len: Option<u64>) -> Bytes {
+    let size = bytes.len() as u64;
+    let start = offset.min(size);
+    let end = len.map_or(size, |len| start.saturating_add(len).min(size));
+    bytes.slice(start as usize..end as usize)
 }
 
 #[async_trait::async_trait]
@@ -85,10 +105,7 @@ impl Replica for Memory {
                 "no such file",
             ));
         };
-        let size = bytes.len() as u64;
-        let start = offset.min(size);
-        let end = len.map_or(size, |len| start.saturating_add(len).min(size));
-        Ok(bytes.slice(start as usize..end as usize))
+        Ok(range(bytes, offset, len))
     }
 
     async fn write(
@@ -122,5 +139,27 @@ impl Replica for Memory {
             held.remove(&(*level, name.min, name.max));
         }
         Ok(())
+    }
+
+    async fn list_v3(&self) -> Result<Vec<v3::Object>> {
+        let objects = self.v3.lock();
+        let listed = objects.iter().map(|(path, (bytes, created))| v3::Object {
+            path: path.clone(),
+            size: bytes.len() as u64,
+            created: *created,
+        });
+        Ok(listed.collect())
+    }
+
+    async fn read_v3(&self, path: &str, offset: u64, len: Option<u64>) -> Result<Bytes> {
+        match self.v3.lock().get(path) {
+            Some((bytes, _)) => Ok(range(bytes, offset, len)),
+            None => Err(Error::new(
+                ErrorKind::NotFound,
+                "read",
+                path,
+                "no such file",
+            )),
+        }
     }
 }

@@ -57,12 +57,29 @@ impl Backoff {
     }
 }
 
+/// What is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// An LTX file.
+    Ltx(Level, FileName),
+    /// An object of Litestream 0.3.
+    V3(&'a str),
+}
+
+impl Subject<'_> {
+    async fn read(self, replica: &dyn Replica, offset: u64, len: u64) -> Result<Bytes> {
+        match self {
+            Subject::Ltx(level, name) => replica.read(level, name, offset, Some(len)).await,
+            Subject::V3(path) => replica.read_v3(path, offset, Some(len)).await,
+        }
+    }
+}
+
 /// Reads as [`Replica::read`], in parts, and goes on where a part failed for a reason that may pass. Gives up once
 /// nothing has arrived for `patience`; every byte that arrives renews it.
 pub async fn read_all_retrying(
     replica: &dyn Replica,
-    level: Level,
-    name: FileName,
+    subject: Subject<'_>,
     offset: u64,
     len: Option<u64>,
     clock: &dyn Clock,
@@ -74,10 +91,8 @@ pub async fn read_all_retrying(
     let mut progress = clock.monotonic();
     loop {
         let want = len.map_or(PART_BYTES, |len| (len - done).min(PART_BYTES));
-        match replica
-            .read(level, name, offset.saturating_add(done), Some(want))
-            .await
-        {
+        let from = offset.saturating_add(done);
+        match subject.read(replica, from, want).await {
             Ok(part) => {
                 let got = part.len() as u64;
                 done += got;
@@ -97,7 +112,7 @@ pub async fn read_all_retrying(
                 if !e.is_retryable() || waited.saturating_add(wait) > patience {
                     return Err(e);
                 }
-                tracing::debug!(level = %level, file = %name, error = %e, "read failed, trying again");
+                tracing::debug!(?subject, error = %e, "read failed, trying again");
                 clock.sleep_async(wait).await;
             }
         }

@@ -15,6 +15,9 @@ use crate::env::{Env, UnixMillis};
 use crate::{ErrorKind, FileInfo, Level, SharedReplica, Source};
 
 mod cases;
+mod v3;
+
+pub use v3::run as run_v3;
 
 /// The names of all cases.
 pub const CASES: &[&str] = cases::NAMES;

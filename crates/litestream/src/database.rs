@@ -161,6 +161,11 @@ impl Database {
         self.sentinel.is_guarded()
     }
 
+    /// The local files.
+    pub fn staging(&mut self) -> &mut Staging {
+        &mut self.staging
+    }
+
     /// Where the database stands as far as it is staged.
     pub fn position(&self) -> Option<Position> {
         self.position

@@ -86,6 +86,11 @@ pub enum Error {
     /// The replica is in the folder of local state.
     #[error("replica must not lie in {}, where local state is kept and removed; choose another folder", .0.display())]
     StateAsReplica(PathBuf),
+    /// Retention would have made a hole: what is known of the replica is wrong.
+    #[error(
+        "deleting {0} and what lies before it would leave a hole in the replica; nothing was deleted"
+    )]
+    WouldMakeHole(FileName),
     /// An upload failed for everybody who waited for it.
     #[error("{0}")]
     Upload(std::sync::Arc<Error>),

@@ -5,24 +5,32 @@
 //! written, and writers are never held up for longer than a moment; see `ARCHITECTURE.md`.
 
 mod capture;
+mod catalogue;
 mod checkpoint_policy;
 mod database;
+mod depot;
 mod error;
 pub mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
+mod link;
+mod policy;
 mod replicator;
 pub mod restore;
 mod settings;
 mod shared;
 pub mod sqlite;
 mod staging;
+mod tidy;
+mod upkeep;
 mod upload;
 pub mod wal;
 mod worker;
 
 pub use error::{Error, Result};
+pub use link::ReplicaStatus;
 pub use litestream_replica::env;
+pub use policy::Policy;
 pub use replicator::Replicator;
 pub use settings::Settings;
 pub use shared::{Counters, Status};

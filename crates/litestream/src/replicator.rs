@@ -1,24 +1,28 @@
-//! One database and its replica, running: the handle that the command line and embedding programs hold.
+//! One database and its replicas, running: the handle that the command line and embedding programs hold.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use litestream_replica::chain::{listing, retain};
-use litestream_replica::env::{Env, Running, Task, UnixMillis, Wake};
+use litestream_replica::env::{Env, Running, Task, Watcher};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
+use crate::depot::Depot;
 use crate::error::{Error, Result};
+use crate::link::Link;
 use crate::settings::Settings;
 use crate::shared::{EndsWith, Shared, Status};
-use crate::staging::list_level;
-use crate::upload::Uploader;
-use crate::worker::{Command, Numbered, ReplicaEnd, State, Worker};
+use crate::staging::Maker;
+use crate::upkeep::Upkeep;
+use crate::upkeep::merge::Merger;
+use crate::upload::{Uploader, Worker};
+use crate::worker::{Command, Numbered, ReplicaEnd, State, Worker as Owner};
 
 /// How long opening a database waits for the replica's answer before it goes on without.
 const REPLICA_WAIT: Duration = Duration::from_secs(5);
@@ -26,149 +30,130 @@ const REPLICA_WAIT: Duration = Duration::from_secs(5);
 /// See the module.
 pub struct Replicator {
     env: Env,
-    replica: SharedReplica,
-    /// `META/ltx`.
-    root: PathBuf,
     shared: Arc<Shared>,
-    commands: Sender<Command>,
-    waker: Arc<dyn Wake>,
-    kick: Arc<Notify>,
+    depot: Arc<Depot>,
+    worker: Worker,
     stop: Arc<AtomicBool>,
-    uploader: Box<dyn Running>,
-    /// Its sender is dropped when the uploader has ended.
-    uploader_ended: watch::Receiver<()>,
-    worker: Mutex<Option<Box<dyn Task>>>,
+    /// Uploaders and housekeepers.
+    tasks: Vec<Box<dyn Running>>,
+    /// Its senders are dropped when all of them have ended.
+    tasks_ended: watch::Receiver<()>,
+    thread: Mutex<Option<Box<dyn Task>>>,
 }
 
 impl Replicator {
-    /// Starts replication: a thread that owns the database, and an upload task on the current async runtime. What may
-    /// pass (no database yet, replica unreachable) is no error; it is tried again and shows in [`Replicator::status`].
-    pub fn start(settings: Settings, replica: SharedReplica, env: Env) -> Result<Replicator> {
-        refuse_state_as_replica(&settings, &replica, &env)?;
-        let shared = Arc::new(Shared::new());
+    /// Starts replication: a thread that owns the database, and for each replica an upload task and one for its upkeep on the current
+    /// async runtime. What may pass (no database yet, replica unreachable) is no error; it is tried again and shows in
+    /// [`Replicator::status`].
+    pub fn start(settings: Settings, replicas: Vec<SharedReplica>, env: Env) -> Result<Replicator> {
+        for replica in &replicas {
+            refuse_state_as_replica(&settings, replica, &env)?;
+        }
+        let links: Vec<Arc<Link>> = replicas
+            .into_iter()
+            .map(|r| Arc::new(Link::new(r)))
+            .collect();
+        let shared = Arc::new(Shared::new(links));
         let (commands, receiver) = mpsc::channel();
         let watcher = env
             .watch
             .watcher()
             .map_err(Error::io("start watching", &settings.path))?;
-        let (waker, kick, stop) = (
-            watcher.waker(),
-            Arc::new(Notify::new()),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let root = settings.meta_path.join("ltx");
-        let uploader = Uploader {
+        let waker = watcher.waker();
+        let worker = Worker { commands, waker };
+        let stop = Arc::new(AtomicBool::new(false));
+        let (running, tasks_ended) = watch::channel(());
+        let merger = Merger {
             env: env.clone(),
-            replica: Arc::clone(&replica),
-            shared: Arc::clone(&shared),
-            root: root.clone(),
-            name: settings
-                .path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
-            commands: commands.clone(),
-            waker: Arc::clone(&waker),
-            kick: Arc::clone(&kick),
-            sync_interval: settings.sync_interval,
-            position: None,
-            verified: false,
-            damaged: Vec::new(),
-        };
-        let worker = Worker {
-            env: env.clone(),
-            settings,
-            shared: Arc::clone(&shared),
-            commands: receiver,
-            watcher,
+            replica: None,
+            root: settings.meta_path.join("ltx"),
+            database: settings.path.clone(),
+            maker: Maker::private(&env),
             stop: Arc::clone(&stop),
-            replica_end: replica_end(Arc::clone(&replica), env.clone()),
-            state: State::default(),
+            busy: running,
         };
-        let ends = EndsWith(Arc::clone(&shared));
-        let thread = env
-            .spawn
-            .spawn(
-                "database",
-                Box::new(move || {
-                    let _ends = ends;
-                    worker.run();
-                }),
-            )
-            .map_err(Error::io("start thread", "database"))?;
-        let ends = EndsWith(Arc::clone(&shared));
-        let (running, uploader_ended) = watch::channel(());
-        let uploader = env.spawn.task(
-            "uploader",
-            Box::pin(async move {
-                let _ends = (ends, running);
-                uploader.run().await;
-            }),
-        );
+        let depot = Arc::new(Depot::new(&env, Arc::clone(&shared), &settings));
+        let mut parts = Parts {
+            env: env.clone(),
+            shared: Arc::clone(&shared),
+            depot: Arc::clone(&depot),
+            worker: worker.clone(),
+            merger,
+            settings,
+        };
+        let thread = parts.database(receiver, watcher)?;
+        let mut tasks = Vec::new();
+        for index in 0..shared.links.len() {
+            tasks.extend(parts.replica(index));
+        }
         Ok(Replicator {
             env,
-            replica,
-            root,
             shared,
-            commands,
-            waker,
-            kick,
+            depot,
+            worker,
             stop,
-            uploader,
-            uploader_ended,
-            worker: Mutex::new(Some(thread)),
+            tasks,
+            tasks_ended,
+            thread: Mutex::new(Some(thread)),
         })
     }
 
-    /// Captures everything committed by now and waits until it is in the replica: one attempt, which may be repeated after an
+    /// Captures everything committed by now and waits until it is in every replica: one attempt, which may be repeated after an
     /// error. Dropping the future stops the waiting, not the upload.
     pub async fn sync(&self) -> Result<Txid> {
-        // A snapshot that was needed beside it belongs to it.
-        let snapshots = self.root.join(Level::SNAPSHOT.to_string());
-        let done = || list_level(&self.env, &snapshots).is_ok_and(|names| names.is_empty());
         loop {
-            let Numbered { what, numbering } = self.request(Command::Capture).await?;
-            if self.uploaded(what, numbering, &done).await? {
+            let Numbered { what, numbering } = self.worker.request(Command::Capture).await?;
+            // A snapshot that was needed beside it belongs to it.
+            let done = || {
+                self.depot
+                    .list(Level::SNAPSHOT)
+                    .is_ok_and(|names| names.is_empty())
+            };
+            if self.everywhere(what, numbering, done).await? {
                 return Ok(what);
             }
         }
     }
 
-    /// The same, with a level-9 snapshot of the position, even if one exists.
+    /// The same, with a level-9 snapshot of the position, even if one exists; as the first replica has it.
     pub async fn snapshot(&self) -> Result<FileInfo> {
-        let dir = self.root.join(Level::SNAPSHOT.to_string());
         let name = loop {
-            let Numbered { what, numbering } = self.request(Command::Snapshot).await?;
-            let staged = dir.join(what.to_string());
-            // The uploader removes a staged snapshot once the replica has it.
+            let Numbered { what, numbering } = self.worker.request(Command::Snapshot).await?;
+            self.depot.snapshot_staged(what);
+            // It is removed once every replica has it.
+            let staged = self.depot.path(Level::SNAPSHOT, what);
             let gone = || {
                 self.env
                     .disk
                     .metadata(&staged)
                     .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
             };
-            if self.uploaded(what.max, numbering, gone).await? {
+            if self.everywhere(what.max, numbering, gone).await? {
                 break what;
             }
         };
-        let files = self
-            .replica
-            .list(Level::SNAPSHOT, Some(name.max), true)
-            .await?;
-        files
-            .into_iter()
-            .find(|f| f.name == name)
-            .ok_or(Error::NoPosition)
+        let first = self.shared.links.first().ok_or(Error::NoPosition)?;
+        let known = first.catalogue.lock().find(Level::SNAPSHOT, name).copied();
+        known.ok_or(Error::NoPosition)
     }
 
-    /// Deletes snapshots older than `keep` (the newest stays) and what they made redundant. Returns what was deleted.
+    /// Deletes snapshots that are not needed for any state of the last `keep`, and what they made redundant, in every replica. Returns
+    /// what was deleted.
     pub async fn enforce_retention(&self, keep: Duration) -> Result<Vec<FileName>> {
         let levels: Vec<Level> = Level::all().collect();
-        let files = listing::list_all(&self.replica, &levels, true).await?;
-        let doomed = retain::snapshot_retention(&files, UnixMillis(self.env.clock.now().0), keep);
-        self.replica.delete(&doomed).await?;
-        Ok(doomed.into_iter().map(|(_, name)| name).collect())
+        let mut names = Vec::new();
+        for link in &self.shared.links {
+            let files = listing::list_all(&link.replica, &levels, true).await?;
+            let now = self.env.clock.now();
+            let doomed = retain::keep_rules_retention(&files, now, keep, &self.depot.policy.keep);
+            link.replica.delete(&doomed).await?;
+            let mut catalogue = link.catalogue.lock();
+            for (level, name) in doomed {
+                catalogue.gone(level, name);
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// How it stands.
@@ -178,68 +163,181 @@ impl Replicator {
 
     /// Ends everything and gives all locks back. What was not synced before stays in the WAL and in the staged files.
     pub async fn close(&self) {
-        self.uploader.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
         self.shared.closed(None);
         self.stop.store(true, Ordering::Relaxed);
-        // As long as it works on local files, the state folder is not given up.
-        let mut ended = self.uploader_ended.clone();
-        while ended.changed().await.is_ok() {}
         let (reply, done) = oneshot::channel();
-        if self.command(Command::Close(reply)).is_ok() {
+        // As long as something works on local files, the state folder is not given up.
+        let mut ended = self.tasks_ended.clone();
+        while ended.changed().await.is_ok() {}
+        if self.worker.command(Command::Close(reply)).is_ok() {
             let _ = done.await; // an ended worker has closed everything, too
         }
-        let thread = self.worker.lock().take();
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             let _ = self.env.spawn.offloaded(move || thread.join()).await;
         }
     }
 
-    /// Waits until the replica's position reaches `txid` and `done` holds, or a pass that began after now has failed. `false` if
-    /// meanwhile the replica turned out to hold another history, so that the number means nothing.
-    async fn uploaded(&self, txid: Txid, numbering: u64, done: impl Fn() -> bool) -> Result<bool> {
-        let mut progress = self.shared.progress.subscribe();
-        // The failure of a pass that is running says nothing of what came after it began.
-        let seen = progress.borrow().begun;
-        self.kick.notify_one();
-        loop {
-            let now = *progress.borrow_and_update();
-            if now.numbering != numbering {
-                return Ok(false);
-            }
-            if now.position >= Some(txid) && now.ended > 0 && done() {
-                return Ok(true);
-            }
-            if now.closed {
-                return Err(Error::Closed);
-            }
-            if now.failed && now.ended > seen {
-                return Err(self.shared.failure());
-            }
-            progress.changed().await.map_err(|_| Error::Closed)?;
-        }
-    }
-
-    async fn request<T>(
+    /// Waits for every replica. An error of one does not keep the others from being waited for.
+    async fn everywhere(
         &self,
-        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
-    ) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        self.command(command(reply))?;
-        answer.await.map_err(|_| Error::Closed)?
+        txid: Txid,
+        numbering: u64,
+        done: impl Fn() -> bool,
+    ) -> Result<bool> {
+        let waits = self
+            .shared
+            .links
+            .iter()
+            .map(|link| uploaded(link, txid, numbering, &done));
+        let results = futures_util::future::join_all(waits).await;
+        results
+            .into_iter()
+            .try_fold(true, |all, one| Ok(all & one?))
     }
+}
 
-    fn command(&self, command: Command) -> Result<()> {
-        self.commands.send(command).map_err(|_| Error::Closed)?;
-        self.waker.wake();
-        Ok(())
+/// Waits until a replica's position reaches `txid` and `done` holds, or a pass that began after now has failed. `false` if
+/// meanwhile the replica turned out to hold another history, so that the number means nothing.
+async fn uploaded(
+    link: &Link,
+    txid: Txid,
+    numbering: u64,
+    done: impl Fn() -> bool,
+) -> Result<bool> {
+    let mut progress = link.progress.subscribe();
+    // The failure of a pass that is running says nothing of what came after it began.
+    let seen = progress.borrow().begun;
+    link.kick.notify_one();
+    loop {
+        let now = *progress.borrow_and_update();
+        if now.numbering != numbering {
+            return Ok(false);
+        }
+        if now.position >= Some(txid) && now.ended > 0 && done() {
+            return Ok(true);
+        }
+        if now.closed {
+            return Err(Error::Closed);
+        }
+        if now.failed && now.ended > seen {
+            return Err(link.failure());
+        }
+        progress.changed().await.map_err(|_| Error::Closed)?;
     }
 }
 
 impl Drop for Replicator {
     fn drop(&mut self) {
-        self.uploader.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
         self.stop.store(true, Ordering::Relaxed);
-        self.waker.wake();
+        self.worker.waker.wake();
+    }
+}
+
+/// What the threads and tasks of a database are made of.
+struct Parts {
+    env: Env,
+    shared: Arc<Shared>,
+    depot: Arc<Depot>,
+    worker: Worker,
+    merger: Merger,
+    settings: Settings,
+}
+
+impl Parts {
+    fn name(&self) -> String {
+        let name = self.settings.path.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    /// Starts the thread that owns the database.
+    fn database(
+        &mut self,
+        commands: mpsc::Receiver<Command>,
+        watcher: Box<dyn Watcher>,
+    ) -> Result<Box<dyn Task>> {
+        let replicas = self
+            .shared
+            .links
+            .iter()
+            .map(|link| Arc::clone(&link.replica));
+        let owner = Owner {
+            env: self.env.clone(),
+            settings: self.settings.clone(),
+            shared: Arc::clone(&self.shared),
+            commands,
+            watcher,
+            stop: Arc::clone(&self.merger.stop),
+            replica_end: replica_end(replicas.collect(), self.env.clone()),
+            state: State::default(),
+            // Not counted among the tasks: it ends after them.
+            merger: Merger {
+                busy: watch::Sender::new(()),
+                ..self.merger.clone()
+            },
+        };
+        let ends = EndsWith(Arc::clone(&self.shared));
+        let work = move || {
+            let _ends = ends;
+            owner.run();
+        };
+        self.env
+            .spawn
+            .spawn("database", Box::new(work))
+            .map_err(Error::io("start thread", "database"))
+    }
+
+    /// Starts the tasks of one replica.
+    fn replica(&self, index: usize) -> [Box<dyn Running>; 2] {
+        let link = Arc::clone(&self.shared.links[index]);
+        let merger = Merger {
+            replica: Some(Arc::clone(&link.replica)),
+            ..self.merger.clone()
+        };
+        let upkeep = Arc::new(Upkeep {
+            env: self.env.clone(),
+            link: Arc::clone(&link),
+            depot: Arc::clone(&self.depot),
+            policy: self.settings.policy.clone(),
+            worker: self.worker.clone(),
+            name: self.name(),
+            merger,
+            state: tokio::sync::Mutex::default(),
+        });
+        let uploader = Uploader {
+            env: self.env.clone(),
+            index,
+            link,
+            shared: Arc::clone(&self.shared),
+            depot: Arc::clone(&self.depot),
+            upkeep: Arc::clone(&upkeep),
+            name: self.name(),
+            worker: self.worker.clone(),
+            sync_interval: self.settings.sync_interval,
+            position: None,
+            page_size: None,
+        };
+        let ends = EndsWith(Arc::clone(&self.shared));
+        let busy = self.merger.busy.clone();
+        let uploads = Box::pin(async move {
+            let _ends = (ends, busy);
+            uploader.run().await;
+        });
+        let ends = EndsWith(Arc::clone(&self.shared));
+        let keeps = Box::pin(async move {
+            let _ends = ends;
+            upkeep.run().await;
+        });
+        [
+            self.env.spawn.task("uploader", uploads),
+            self.env.spawn.task("upkeep", keeps),
+        ]
     }
 }
 
@@ -262,14 +360,22 @@ fn refuse_state_as_replica(settings: &Settings, replica: &SharedReplica, env: &E
     Ok(())
 }
 
-fn replica_end(replica: SharedReplica, env: Env) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
+/// The furthest end of all replicas that answer in time; `None` if none does.
+fn replica_end(
+    replicas: Vec<SharedReplica>,
+    env: Env,
+) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
     Box::new(move || {
         env.spawn.wait_for(async {
-            tokio::select! {
-                biased;
-                end = find_end(&replica) => end.ok(),
-                () = env.clock.sleep_async(REPLICA_WAIT) => None,
-            }
+            let ends = replicas.iter().map(|replica| async {
+                tokio::select! {
+                    biased;
+                    end = find_end(replica) => end.ok(),
+                    () = env.clock.sleep_async(REPLICA_WAIT) => None,
+                }
+            });
+            let ends = futures_util::future::join_all(ends).await;
+            ends.into_iter().flatten().max_by_key(|end| end.highest)
         })
     })
 }

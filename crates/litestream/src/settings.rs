@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::policy::Policy;
+
 /// Settings of one database; defaults are Litestream's.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -24,6 +26,10 @@ pub struct Settings {
     pub vfs: Option<String>,
     /// Page content kept in memory while a file is made of it. A larger transaction is read twice instead.
     pub capture_bytes_max: usize,
+    /// What its replicas are to hold.
+    pub policy: Policy,
+    /// Local files: what waits for a replica, and copies of what is there. More is not kept, but for the newest file and one snapshot.
+    pub local_bytes_max: u64,
 }
 
 impl Settings {
@@ -40,6 +46,8 @@ impl Settings {
             busy_timeout: Duration::from_secs(1),
             vfs: None,
             capture_bytes_max: 16 << 20,
+            policy: Policy::default(),
+            local_bytes_max: 1 << 30,
         }
     }
 

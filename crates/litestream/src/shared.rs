@@ -1,26 +1,31 @@
 //! What worker, uploader and callers know of each other: positions, counters, last errors.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use litestream_replica::Level;
 use ltx::Txid;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::capture::Staged;
 use crate::database::CheckpointReport;
+use crate::link::{Link, ReplicaStatus};
 
 /// A look at one database, for status displays and metrics.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     /// Newest staged TXID.
     pub position: Option<Txid>,
-    /// End of the replica's contiguous part, once known.
+    /// Up to here every replica has everything, once that is known.
     pub replica_position: Option<Txid>,
     /// Why capture does not work, if it does not.
     pub capture_error: Option<String>,
-    /// Why upload does not work, if it does not.
+    /// Why upload to the first replica to which it does not work does not.
     pub upload_error: Option<String>,
+    /// Each replica.
+    pub replicas: Vec<ReplicaStatus>,
     /// Counters since start.
     pub counters: Counters,
 }
@@ -48,46 +53,105 @@ pub struct Counters {
     pub bytes_uploaded: u64,
 }
 
-/// The uploader's progress, for those who wait for it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Progress {
-    /// End of what is in the replica.
-    pub position: Option<Txid>,
-    /// How often what is staged got other numbers.
-    pub numbering: u64,
-    /// Passes begun.
-    pub begun: u64,
-    /// Passes ended, successful or not.
-    pub ended: u64,
-    /// The last pass failed.
-    pub failed: bool,
-    /// Nothing will come any more.
-    pub closed: bool,
-}
-
 /// See the module.
 pub(crate) struct Shared {
     status: Mutex<Status>,
     staged: watch::Sender<Option<Txid>>,
     claimed: watch::Sender<bool>,
-    pub progress: watch::Sender<Progress>,
-    /// The last upload failure, for whoever waits.
-    failure: Mutex<Option<Arc<crate::Error>>>,
+    /// The replicas, in the order in which they were given.
+    pub links: Vec<Arc<Link>>,
+    marks: Mutex<Marks>,
+}
+
+/// Which staged files must not be merged away, and which are.
+#[derive(Default)]
+struct Marks {
+    /// For each replica the last two files that it got or may be getting: they show that it holds our history.
+    ends: Vec<[Txid; 2]>,
+    /// Being removed, since a merged file holds them.
+    removing: Option<RangeInclusive<Txid>>,
 }
 
 impl Shared {
-    pub fn new() -> Shared {
+    pub fn new(links: Vec<Arc<Link>>) -> Shared {
         Shared {
             status: Mutex::default(),
             staged: watch::Sender::new(None),
             claimed: watch::Sender::new(false),
-            progress: watch::Sender::new(Progress::default()),
-            failure: Mutex::new(None),
+            marks: Mutex::new(Marks {
+                ends: vec![[Txid::ZERO; 2]; links.len()],
+                removing: None,
+            }),
+            links,
         }
     }
 
+    /// A replica ends with the file that ends here, or may soon. `false` if it is one of level 0 that is being removed.
+    pub fn mark(&self, replica: usize, level: Level, txid: Txid) -> bool {
+        let mut marks = self.marks.lock();
+        if level == Level::L0 && marks.removing.as_ref().is_some_and(|r| r.contains(&txid)) {
+            return false;
+        }
+        let mark = &mut marks.ends[replica];
+        if mark[1] != txid {
+            *mark = [mark[1], txid];
+        }
+        true
+    }
+
+    /// Where replicas end, or may soon.
+    pub fn marked(&self) -> Vec<Txid> {
+        self.marks.lock().ends.concat()
+    }
+
+    /// Whether a file of level 0 is being removed, since a merged one holds it.
+    pub fn is_removed(&self, txid: Txid) -> bool {
+        let marks = self.marks.lock();
+        marks.removing.as_ref().is_some_and(|r| r.contains(&txid))
+    }
+
+    /// The files of level 0 in this range are going to be removed. `false` if a replica needs one of them.
+    pub fn removes(&self, range: RangeInclusive<Txid>) -> bool {
+        let mut marks = self.marks.lock();
+        if marks.ends.concat().iter().any(|txid| range.contains(txid)) {
+            return false;
+        }
+        marks.removing = Some(range);
+        true
+    }
+
+    /// They are.
+    pub fn removed(&self) {
+        self.marks.lock().removing = None;
+    }
+
     pub fn status(&self) -> Status {
-        self.status.lock().clone()
+        let replicas: Vec<ReplicaStatus> = self.links.iter().map(|l| l.status()).collect();
+        Status {
+            // `None` if one of them is not known.
+            replica_position: replicas.iter().map(|r| r.position).min().flatten(),
+            upload_error: replicas.iter().find_map(|r| r.upload_error.clone()),
+            replicas,
+            ..self.status.lock().clone()
+        }
+    }
+
+    /// The highest TXID that some replica is known to hold.
+    pub fn highest_uploaded(&self) -> Txid {
+        let positions = self.links.iter().filter_map(|link| link.position());
+        positions.max().unwrap_or_default()
+    }
+
+    /// Up to here every replica has everything; `None` if one of them is not known.
+    pub fn uploaded_everywhere(&self) -> Option<Txid> {
+        self.links.iter().map(|link| link.position()).min()?
+    }
+
+    /// How often what is staged got other numbers.
+    pub fn numbering(&self) -> u64 {
+        self.links
+            .first()
+            .map_or(0, |link| link.progress.borrow().numbering)
     }
 
     /// The state folder is ours.
@@ -138,46 +202,17 @@ impl Shared {
         self.status.lock().capture_error = error;
     }
 
-    pub fn uploaded(&self, position: Txid, bytes: u64) {
-        {
-            let mut status = self.status.lock();
-            status.replica_position = Some(position);
-            status.counters.files_uploaded += 1;
-            status.counters.bytes_uploaded += bytes;
-        }
-        self.progress.send_modify(|p| p.position = Some(position));
-    }
-
-    pub fn replica_found(&self, position: Txid) {
-        self.status.lock().replica_position = Some(position);
-        self.progress.send_modify(|p| p.position = Some(position));
+    pub fn uploaded(&self, bytes: u64) {
+        let counters = &mut self.status.lock().counters;
+        counters.files_uploaded += 1;
+        counters.bytes_uploaded += bytes;
     }
 
     /// What is staged from now on goes by other numbers: a number given before says nothing any more.
     pub fn rebased(&self) {
-        self.progress.send_modify(|p| p.numbering += 1);
-    }
-
-    pub fn pass_begins(&self) {
-        self.progress.send_modify(|p| p.begun += 1);
-    }
-
-    pub fn pass_ended(&self, error: Option<crate::Error>) {
-        self.status.lock().upload_error = error.as_ref().map(ToString::to_string);
-        let failed = error.is_some();
-        *self.failure.lock() = error.map(Arc::new);
-        self.progress.send_modify(|p| {
-            p.ended += 1;
-            p.failed = failed;
-        });
-    }
-
-    /// The failure of the last pass.
-    pub fn failure(&self) -> crate::Error {
-        self.failure
-            .lock()
-            .clone()
-            .map_or(crate::Error::NoPosition, crate::Error::Upload)
+        for link in &self.links {
+            link.rebased();
+        }
     }
 
     /// A snapshot was staged: something to upload although the position stands.
@@ -190,7 +225,9 @@ impl Shared {
         if let Some(what) = unexpected {
             self.status.lock().capture_error = Some(what.to_owned());
         }
-        self.progress.send_modify(|p| p.closed = true);
+        for link in &self.links {
+            link.closed();
+        }
     }
 }
 

@@ -3,19 +3,21 @@
 //! Owns `META/ltx/<level>/`, `META/cursor` and `META/lock`. Promise: a file under its final name is whole unless power failed
 //! before [`Staging::make_durable`]; [`Staging::newest_valid`] tells. Leftovers of interrupted writes are removed at open.
 
-use std::io::{self, Read, Write};
+mod writer;
+
+pub use writer::{Maker, Reader, Writer};
+
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use litestream_replica::Level;
-use litestream_replica::env::{Env, File, Held, Kind, UnixMillis};
+use litestream_replica::env::{Env, Held, Kind, UnixMillis};
 use ltx::{FileName, Header, PageNo, Txid};
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
 
-const TEMP_SUFFIX: &str = ".tmp";
+pub(crate) const TEMP_SUFFIX: &str = ".tmp";
 /// Copied at once.
 const COPY_BYTES: usize = 1 << 20;
 /// Locked by the one process that works here.
@@ -47,7 +49,26 @@ pub fn claim(env: &Env, database: &Path, meta: &Path) -> Result<Option<Box<dyn H
     if let Some(m) = db {
         let _ = disk.set_owner(&path, m.uid, m.gid); // best effort: only root may
     }
+    // Later somebody may be at work there.
+    for level in Level::all().filter(|l| ![Level::L0, Level::SNAPSHOT].contains(l)) {
+        let dir = meta.join("ltx").join(level.to_string());
+        if disk.metadata(&dir).is_ok() {
+            remove_leftovers(env, &dir)?;
+        }
+    }
     Ok(held)
+}
+
+fn remove_leftovers(env: &Env, dir: &Path) -> Result<()> {
+    for entry in env.disk.list(dir).map_err(Error::io("list", dir))? {
+        if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(TEMP_SUFFIX) {
+            let path = dir.join(&entry.name);
+            env.disk
+                .remove(&path)
+                .map_err(Error::io("remove leftover", path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates a directory with the mode and owner of the database's own folder.
@@ -78,80 +99,10 @@ fn make_dir(env: &Env, path: &Path, database: &Path) -> Result<()> {
 pub struct Staging {
     env: Env,
     meta: PathBuf,
-    /// Mode and owner of the database: staged files contain its content.
-    file_mode: u32,
-    owner: (u32, u32),
+    maker: Maker,
     unsynced: Vec<PathBuf>,
-    leftovers: Leftovers,
     /// A note of the position outlives a power failure.
     noted_durably: bool,
-}
-
-/// Temporary files that could not be removed when they were given up.
-#[derive(Clone)]
-struct Leftovers {
-    env: Env,
-    paths: Arc<Mutex<Vec<PathBuf>>>,
-}
-
-impl Leftovers {
-    /// Removes a file, now or later.
-    fn discard(&self, path: &Path) {
-        if remove_if_there(&self.env, path).is_err() {
-            self.paths.lock().push(path.to_owned());
-        }
-    }
-
-    /// Tries again what failed before.
-    fn retry(&self) {
-        let paths = std::mem::take(&mut *self.paths.lock());
-        for path in paths {
-            self.discard(&path);
-        }
-    }
-}
-
-/// A staged file being written.
-pub struct Writer {
-    file: Arc<dyn File>,
-    temp: PathBuf,
-    position: u64,
-    finished: bool,
-    leftovers: Leftovers,
-}
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(bytes, self.position)?;
-        self.position += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.leftovers.discard(&self.temp);
-        }
-    }
-}
-
-/// Sequential reader of a file.
-pub struct Reader {
-    file: Box<dyn File>,
-    position: u64,
-}
-
-impl Read for Reader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read_at(buf, self.position)?;
-        self.position += n as u64;
-        Ok(n)
-    }
 }
 
 impl Staging {
@@ -165,42 +116,22 @@ impl Staging {
         let mut staging = Staging {
             env: env.clone(),
             meta: meta.to_owned(),
-            file_mode: db.mode & 0o777,
-            owner: (db.uid, db.gid),
+            maker: Maker::like(env, &db),
             unsynced: Vec::new(),
-            leftovers: Leftovers {
-                env: env.clone(),
-                paths: Arc::default(),
-            },
             noted_durably: false,
         };
-        for path in [
-            meta.to_owned(),
-            meta.join("ltx"),
-            staging.level_dir(Level::L0),
-            staging.level_dir(Level::SNAPSHOT),
-        ] {
+        for path in [meta.to_owned(), meta.join("ltx")] {
             make_dir(env, &path, database)?;
         }
-        for level in [Level::L0, Level::SNAPSHOT] {
-            staging.remove_leftovers(&staging.level_dir(level))?;
+        for level in Level::all() {
+            make_dir(env, &staging.level_dir(level), database)?;
         }
-        staging.remove_leftovers(meta)?;
+        for level in [Level::L0, Level::SNAPSHOT] {
+            remove_leftovers(env, &staging.level_dir(level))?;
+        }
+        remove_leftovers(env, meta)?;
         staging.note_unsynced()?;
         Ok(staging)
-    }
-
-    fn remove_leftovers(&self, dir: &Path) -> Result<()> {
-        for entry in self.env.disk.list(dir).map_err(Error::io("list", dir))? {
-            if entry.kind == Kind::File && entry.name.to_string_lossy().ends_with(TEMP_SUFFIX) {
-                let path = dir.join(&entry.name);
-                self.env
-                    .disk
-                    .remove(&path)
-                    .map_err(Error::io("remove leftover", path))?;
-            }
-        }
-        Ok(())
     }
 
     fn level_dir(&self, level: Level) -> PathBuf {
@@ -217,6 +148,16 @@ impl Staging {
         list_level(&self.env, &self.level_dir(Level::L0))
     }
 
+    /// The files of a level, in TXID order.
+    pub fn list_of(&self, level: Level) -> Result<Vec<FileName>> {
+        list_level(&self.env, &self.level_dir(level))
+    }
+
+    /// A file was made there that is not durable yet.
+    pub fn made(&mut self, level: Level, name: FileName) {
+        self.unsynced.push(self.path(level, name));
+    }
+
     /// Removes staged snapshots of later TXIDs than this one.
     pub fn remove_snapshots_after(&self, txid: Txid) -> Result<()> {
         let dir = self.level_dir(Level::SNAPSHOT);
@@ -230,45 +171,19 @@ impl Staging {
 
     /// Starts a file.
     pub fn create(&self, level: Level, name: FileName) -> Result<Writer> {
-        self.leftovers.retry();
-        let dir = self.level_dir(level);
-        let temp = dir.join(format!(
-            "{name}.{:016x}{TEMP_SUFFIX}",
-            self.env.entropy.next_u64()
-        ));
-        let file = self
-            .env
-            .disk
-            .create_new(&temp, self.file_mode)
-            .map_err(Error::io("create", &temp))?;
-        let _ = self.env.disk.set_owner(&temp, self.owner.0, self.owner.1); // best effort: only root may
-        Ok(Writer {
-            file: file.into(),
-            temp,
-            position: 0,
-            finished: false,
-            leftovers: self.leftovers.clone(),
-        })
+        self.maker.create(&self.level_dir(level), name)
     }
 
     /// Gives a whole file its name. It is durable only after [`Staging::make_durable`].
     pub fn publish(
         &mut self,
-        mut writer: Writer,
+        writer: Writer,
         level: Level,
         name: FileName,
         created: UnixMillis,
     ) -> Result<PathBuf> {
         let path = self.path(level, name);
-        writer
-            .file
-            .set_modified(created)
-            .map_err(Error::io("set time of", &writer.temp))?;
-        self.env
-            .disk
-            .rename(&writer.temp, &path)
-            .map_err(Error::io("rename to", &path))?;
-        writer.finished = true;
+        writer.publish(&path, created)?;
         self.unsynced.push(path.clone());
         Ok(path)
     }
@@ -295,7 +210,7 @@ impl Staging {
                 Err(e) => return Err(Error::io("open", path)(e)),
             }
         }
-        for level in [Level::L0, Level::SNAPSHOT] {
+        for level in Level::all() {
             let dir = self.level_dir(level);
             if self.unsynced.iter().any(|p| p.starts_with(&dir)) {
                 self.env
@@ -352,7 +267,7 @@ impl Staging {
         self.unsynced.clear();
         self.noted_durably = false;
         remove_if_there(&self.env, &self.cursor_path())?;
-        for level in [Level::L0, Level::SNAPSHOT] {
+        for level in Level::all() {
             let dir = self.level_dir(level);
             for name in list_level(&self.env, &dir)? {
                 remove_if_there(&self.env, &dir.join(name.to_string()))?;
@@ -397,7 +312,7 @@ impl Staging {
         let file = self
             .env
             .disk
-            .create_new(&temp, self.file_mode)
+            .create_new(&temp, self.maker.mode)
             .map_err(Error::io("create", &temp))?;
         let write = || {
             file.write_at(c.encode(txid).as_bytes(), 0)?;
@@ -407,7 +322,7 @@ impl Staging {
             self.env.disk.rename(&temp, &self.cursor_path())
         };
         write().map_err(|e| {
-            self.leftovers.discard(&temp);
+            self.maker.discard(&temp);
             Error::io("write", self.cursor_path())(e)
         })?;
         if !self.noted_durably {
@@ -430,8 +345,8 @@ impl Staging {
             path.with_added_extension(format!("{:016x}{TEMP_SUFFIX}", self.env.entropy.next_u64()));
         let copy = || {
             let disk = &self.env.disk;
-            let (from, to) = (disk.open(path)?, disk.create_new(&temp, self.file_mode)?);
-            let _ = disk.set_owner(&temp, self.owner.0, self.owner.1); // best effort: only root may
+            let (from, to) = (disk.open(path)?, disk.create_new(&temp, self.maker.mode)?);
+            self.maker.own(&temp);
             let (mut buf, mut at) = (vec![0; COPY_BYTES], 0);
             loop {
                 match from.read_at(&mut buf, at) {
@@ -449,7 +364,7 @@ impl Staging {
             disk.rename(&temp, path)
         };
         copy().map_err(|e| {
-            self.leftovers.discard(&temp);
+            self.maker.discard(&temp);
             Error::io("write again", path)(e)
         })
     }
@@ -614,7 +529,7 @@ impl SavedCursor {
 /// Opens a staged file for decoding.
 fn decode(env: &Env, path: &Path) -> Result<ltx::Decoder<Reader>> {
     let file = env.disk.open(path).map_err(Error::io("open", path))?;
-    ltx::Decoder::new(Reader { file, position: 0 }).map_err(|source| Error::Staged {
+    ltx::Decoder::new(Reader::new(file)).map_err(|source| Error::Staged {
         path: path.to_owned(),
         source,
     })

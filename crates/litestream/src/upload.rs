@@ -1,47 +1,74 @@
-//! From the directory of staged files to the replica.
+//! From the local files to one replica.
 //!
 //! Owns the replica's position: the end of its contiguous part. Promise: the position advances only when a file is durable in the
-//! replica; a staged file is removed only when the replica has it, and the newest one is kept, since it says where to go on.
+//! replica; a staged file is removed only when every replica has it, and the newest one is kept, since it says where to go on.
 
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use litestream_replica::chain::{listing, position};
-use litestream_replica::env::{Env, Wake};
+use litestream_replica::env::{Env, Monotonic, Wake};
 use litestream_replica::retry::Backoff;
-use litestream_replica::{FileInfo, Level, SharedReplica, Source};
-use ltx::{FileName, Header, Txid};
-use tokio::sync::{Notify, oneshot, watch};
+use litestream_replica::{FileInfo, Level, Source};
+use ltx::{FileName, Header, PageSize, Txid};
+use tokio::sync::{oneshot, watch};
 
+use crate::depot::{Depot, MERGED};
 use crate::error::{Error, Result};
+use crate::link::Link;
 use crate::shared::Shared;
-use crate::staging::{is_full, list_level, remove_if_there, verify};
+use crate::staging::{is_full, list_level, remove_if_there};
+use crate::upkeep::Upkeep;
 use crate::worker::{Command, ReplicaEnd, created};
 
 /// The same error is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
+/// Asks the worker that owns the database.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    pub commands: Sender<Command>,
+    pub waker: Arc<dyn Wake>,
+}
+
+impl Worker {
+    /// Sends a command and waits for its answer.
+    pub async fn request<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.command(command(reply))?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Sends a command.
+    pub fn command(&self, command: Command) -> Result<()> {
+        self.commands.send(command).map_err(|_| Error::Closed)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
+
 /// See the module.
 pub(crate) struct Uploader {
     pub env: Env,
-    pub replica: SharedReplica,
+    /// Which of the database's replicas it is.
+    pub index: usize,
+    pub link: Arc<Link>,
     pub shared: Arc<Shared>,
-    /// `META/ltx`.
-    pub root: PathBuf,
+    pub depot: Arc<Depot>,
+    pub upkeep: Arc<Upkeep>,
     pub name: String,
-    pub commands: Sender<Command>,
-    pub waker: Arc<dyn Wake>,
-    /// Asks for a pass now, also while backing off.
-    pub kick: Arc<Notify>,
+    pub worker: Worker,
     pub sync_interval: Duration,
     /// `None` until the replica was listed, and after errors that leave doubt.
     pub position: Option<Txid>,
-    /// What lay there at start has been verified.
-    pub verified: bool,
-    /// Staged snapshots that are damaged, until others stand in their place.
-    pub damaged: Vec<FileName>,
+    /// Of the file at the position, if known.
+    pub page_size: Option<PageSize>,
 }
 
 impl Uploader {
@@ -50,14 +77,14 @@ impl Uploader {
         self.shared.wait_claimed().await;
         let mut staged = self.shared.subscribe_staged();
         let mut backoff = Backoff::new(self.sync_interval);
-        let mut logged: Option<(String, litestream_replica::env::Monotonic)> = None;
+        let mut logged: Option<(String, Monotonic)> = None;
         loop {
-            self.shared.pass_begins();
+            self.link.pass_begins();
             match self.pass().await {
                 Ok(()) => {
                     backoff.reset();
                     logged = None;
-                    self.shared.pass_ended(None);
+                    self.link.pass_ended(None);
                     self.wait_for_work(&mut staged).await;
                 }
                 Err(error) => {
@@ -66,16 +93,16 @@ impl Uploader {
                         .as_ref()
                         .is_none_or(|(old, at)| *old != text || now.since(*at) >= LOG_EVERY)
                     {
-                        tracing::error!(db = %self.name, replica = self.replica.kind(), error = %text, "replica sync error");
+                        tracing::error!(db = %self.name, replica = self.link.replica.kind(), error = %text, "replica sync error");
                         logged = Some((text, now));
                     }
                     // What is known may be wrong: list again.
                     self.position = None;
-                    self.shared.pass_ended(Some(error));
+                    self.link.pass_ended(Some(error));
                     let pause = backoff.next(self.env.entropy.next_u64());
                     tokio::select! {
                         biased;
-                        () = self.kick.notified() => {}
+                        () = self.link.kick.notified() => {}
                         () = self.env.clock.sleep_async(pause) => {}
                     }
                 }
@@ -86,7 +113,7 @@ impl Uploader {
     async fn wait_for_work(&self, staged: &mut watch::Receiver<Option<Txid>>) {
         tokio::select! {
             biased;
-            () = self.kick.notified() => {}
+            () = self.link.kick.notified() => {}
             _ = staged.changed() => {}
         }
     }
@@ -99,90 +126,151 @@ impl Uploader {
         };
         // What can be uploaded without it need not wait for it.
         let replaced = self.replace_damaged().await;
-        let dir = self.root.join(Level::L0.to_string());
-        let staged: Vec<FileName> = list_level(&self.env, &dir)?
-            .into_iter()
-            .filter(|n| n.max > at)
-            .collect();
-        if !staged.is_empty() {
+        let mut backlog = VecDeque::from(self.depot.backlog(at)?);
+        if !backlog.is_empty() {
             // The replica must not hold what a power failure could take from the local files: numbers would be given twice.
-            self.env
-                .disk
-                .sync_dir(&dir)
-                .map_err(Error::io("sync directory", &dir))?;
+            for level in [Level::L0, MERGED] {
+                let dir = self.depot.dir(level);
+                self.env
+                    .disk
+                    .sync_dir(&dir)
+                    .map_err(Error::io("sync directory", &dir))?;
+            }
         }
-        for name in staged {
+        while let Some((level, name)) = backlog.pop_front() {
             if name.max <= at {
-                continue; // a snapshot bridged over it
+                continue; // something bridged over it
             }
-            if name.min > at.next() {
-                at = self.bridge(at, name.min).await?;
-                continue;
+            match self.next(at, level, name).await {
+                Ok(reached) => at = reached,
+                // Merged with others meanwhile.
+                Err(Error::Io { source, path, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound
+                        && path == self.depot.path(level, name) =>
+                {
+                    let now = self.depot.backlog(at)?;
+                    if now.contains(&(level, name)) {
+                        return Err(Error::io("open", path)(source));
+                    }
+                    backlog = now.into();
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
-            // Before the file with its own end: where a page size changes, that one can't be restored without it.
-            let beside = FileName::new(Txid::new(1), name.max);
-            if self.snapshots()?.contains(&beside) {
-                self.upload_snapshot(beside).await?;
-            }
-            let size = self.upload(Level::L0, name).await?;
-            at = name.max;
             self.position = Some(at);
-            self.shared.uploaded(at, size);
+            self.link.reached(at);
         }
         // After the files below them: a snapshot must not make a hole look filled.
         self.upload_snapshots(at).await?;
-        self.remove_uploaded(at)?;
+        self.depot.trim()?;
         replaced
     }
 
+    /// Uploads the file that comes next after `at`, or what must go before it; returns how far the replica reaches then.
+    async fn next(&mut self, at: Txid, level: Level, name: FileName) -> Result<Txid> {
+        if name.min > at.next() {
+            return self.bridge(at, name.min).await;
+        }
+        // Before the file with its own end: where a page size changes, that one can't be restored without it.
+        let beside = FileName::new(Txid::new(1), name.max);
+        if self.snapshots().await?.contains(&beside) {
+            self.upload_snapshot(beside).await?;
+            self.page_size = None;
+        }
+        let path = self.depot.path(level, name);
+        if !self.shared.mark(self.index, level, name.max) {
+            return Err(Error::io("open", path)(std::io::ErrorKind::NotFound.into()));
+        }
+        let header = self.durable_header(&path)?;
+        if self.page_size.is_some_and(|size| size != header.page_size) {
+            tracing::info!(db = %self.name, txid = %name.max, "page size changed, and the snapshot that went with it is gone");
+            return self.bridge(at, name.min).await;
+        }
+        if level == MERGED {
+            // What lies below it in level 0 would never be compacted, and yet count as if it were.
+            self.upkeep.compact_up_to(level, at).await?;
+        }
+        let size = self.upload(level, name, &header).await?;
+        self.page_size = Some(header.page_size);
+        self.shared.uploaded(size);
+        Ok(name.max)
+    }
+
     /// A damaged snapshot may have been the base of a new page size, without which nothing after it can be restored.
-    async fn replace_damaged(&mut self) -> Result<()> {
-        if self.damaged.is_empty() {
+    async fn replace_damaged(&self) -> Result<()> {
+        let mut damaged = self.depot.damaged.lock().await;
+        if damaged.as_ref().is_none_or(Vec::is_empty) {
             return Ok(());
         }
-        let name = self.request(Command::Snapshot).await?.what;
-        let dir = self.root.join(Level::SNAPSHOT.to_string());
-        for damaged in self.damaged.iter().filter(|damaged| **damaged != name) {
-            remove_if_there(&self.env, &dir.join(damaged.to_string()))?;
+        let name = self.worker.request(Command::Snapshot).await?.what;
+        for old in damaged.take().unwrap_or_default() {
+            if old != name {
+                remove_if_there(&self.env, &self.depot.path(Level::SNAPSHOT, old))?;
+            }
         }
-        self.damaged.clear();
+        *damaged = Some(Vec::new());
         Ok(())
     }
 
     /// The staged snapshots that can be uploaded.
-    fn snapshots(&self) -> Result<Vec<FileName>> {
-        let mut names = list_level(&self.env, &self.root.join(Level::SNAPSHOT.to_string()))?;
-        names.retain(|name| !self.damaged.contains(name));
-        Ok(names)
+    async fn snapshots(&self) -> Result<Vec<FileName>> {
+        let damaged = self.depot.damaged.lock().await;
+        let damaged = damaged.as_deref().unwrap_or_default();
+        self.depot.snapshots_for(self.index, damaged)
     }
 
     async fn find_position(&mut self) -> Result<Txid> {
-        let dir = self.root.join(Level::L0.to_string());
-        if !self.verified {
-            self.verify_staged()?;
-            self.verified = true;
+        {
+            let mut damaged = self.depot.damaged.lock().await;
+            if damaged.is_none() {
+                *damaged = Some(self.depot.verify()?);
+            }
         }
+        let dir = self.depot.dir(Level::L0);
         if list_level(&self.env, &dir)?.is_empty() {
             // The worker is about to find its position, by asking the replica too. If it can't, there is nothing to upload.
-            let _ = self.request(Command::Capture).await;
+            let _ = self.worker.request(Command::Capture).await;
         }
-        let levels: Vec<Level> = Level::all().collect();
-        let files = listing::list_all(&self.replica, &levels, false).await?;
+        let files = self.list().await?;
         let found = position::position(&files);
         if self.has_forked(found.highest, &files, &dir).await? {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");
-            let mut end = ReplicaEnd::of(&self.replica, &files).await?;
+            let mut end = ReplicaEnd::of(&self.link.replica, &files).await?;
             // A listing may be old: no number that was given here is given again.
             let local = list_level(&self.env, &dir)?;
             end.highest = end.highest.max(local.last().map_or(Txid::ZERO, |n| n.max));
-            self.command(Command::Rebase(end))?;
-            self.request(Command::Capture).await?;
+            self.worker.command(Command::Rebase(end))?;
+            self.worker.request(Command::Capture).await?;
         }
         // With a hole below what is local, fill from the hole on; what can't be filled is bridged by a snapshot.
         let at = found.contiguous;
+        self.shared.mark(self.index, MERGED, at);
+        self.page_size = self.page_size_at(at, &files).await?;
         self.position = Some(at);
-        self.shared.replica_found(at);
+        self.link.reached(at);
         Ok(at)
+    }
+
+    /// All files of the replica, into the catalogue too.
+    async fn list(&self) -> Result<Vec<FileInfo>> {
+        let levels: Vec<Level> = Level::all().collect();
+        self.link.catalogue.lock().listing_begins();
+        let files = listing::list_all(&self.link.replica, &levels, false).await?;
+        let mut catalogue = self.link.catalogue.lock();
+        catalogue.listed(&files);
+        Ok(catalogue.all())
+    }
+
+    /// Page size of the file at which the replica's contiguous part ends.
+    async fn page_size_at(&self, at: Txid, files: &[FileInfo]) -> Result<Option<PageSize>> {
+        let Some(file) = files.iter().find(|f| f.name.max == at) else {
+            return Ok(None);
+        };
+        match ReplicaEnd::of(&self.link.replica, &[*file]).await {
+            // A listing may be old.
+            Err(Error::Replica(e)) if e.is_not_found() => Ok(None),
+            end => Ok(end?.page_size),
+        }
     }
 
     /// Whether what is staged does not, or can't be shown to, continue the replica: the replica is ahead, or its newest file is not
@@ -192,23 +280,32 @@ impl Uploader {
         if highest > local.last().map_or(Txid::ZERO, |n| n.max) {
             return Ok(true);
         }
-        let name = FileName::single(highest);
         if highest == Txid::ZERO {
             return Ok(false);
         }
-        if !local.contains(&name) {
-            // What comes right after it can't be shown to belong there, unless it depends on nothing. What comes later will be
-            // bridged by a snapshot.
-            let next = FileName::single(highest.next());
-            let bound = local.contains(&next) && !is_full(&self.env, &dir.join(next.to_string()))?;
-            return Ok(bound);
-        }
-        let mut level0 = files.iter().filter(|f| f.level == Level::L0);
-        let Some(remote) = level0.find(|f| f.name == name) else {
+        let single = FileName::single(highest);
+        let merged = self.depot.list(MERGED)?;
+        let merged = merged.into_iter().find(|name| name.max == highest);
+        let (level, name) = match merged {
+            _ if local.contains(&single) => (Level::L0, single),
+            Some(name) => (MERGED, name),
+            None => {
+                // What comes right after it can't be shown to belong there, unless it depends on nothing. What comes later will be
+                // bridged by a snapshot.
+                let next = FileName::single(highest.next());
+                let spans = |name: &FileName| {
+                    name.min <= next.min && name.max > highest && name.min.get() > 1
+                };
+                let bound = self.depot.list(MERGED)?.iter().any(spans)
+                    || local.contains(&next) && !is_full(&self.env, &dir.join(next.to_string()))?;
+                return Ok(bound);
+            }
+        };
+        let Some(remote) = files.iter().find(|f| f.level == level && f.name == name) else {
             // A snapshot with that number: of which history can't be told.
             return Ok(true);
         };
-        let path = dir.join(name.to_string());
+        let path = self.depot.path(level, name);
         let file = self
             .env
             .disk
@@ -229,8 +326,9 @@ impl Uploader {
             file.read_exact_at(&mut here, offset)
                 .map_err(Error::io("read", &path))?;
             if self
+                .link
                 .replica
-                .read(Level::L0, name, offset, Some(len as u64))
+                .read(level, name, offset, Some(len as u64))
                 .await?
                 != here
             {
@@ -240,71 +338,51 @@ impl Uploader {
         Ok(false)
     }
 
-    /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded; notes which snapshots are.
-    fn verify_staged(&mut self) -> Result<()> {
-        self.damaged.clear();
-        for level in [Level::L0, Level::SNAPSHOT] {
-            let dir = self.root.join(level.to_string());
-            for name in list_level(&self.env, &dir)? {
-                let path = dir.join(name.to_string());
-                match verify(&self.env, &path) {
-                    Err(Error::Staged { source, .. })
-                        if source.is_corrupt() && level == Level::SNAPSHOT =>
-                    {
-                        tracing::warn!(path = %path.display(), error = %source, "local snapshot is damaged, taking another");
-                        self.damaged.push(name);
-                    }
-                    Err(Error::Staged { source, .. }) if source.is_corrupt() => {
-                        tracing::warn!(path = %path.display(), error = %source, "local ltx file is damaged, removing it");
-                        remove_if_there(&self.env, &path)?;
-                    }
-                    Err(Error::Io { source, .. })
-                        if source.kind() == std::io::ErrorKind::NotFound => {}
-                    other => drop(other?),
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The staged files don't reach back to the replica's position: a snapshot makes it contiguous again.
     async fn bridge(&mut self, at: Txid, first: Txid) -> Result<Txid> {
         tracing::info!(db = %self.name, replica_txid = %at, local_txid = %first, "local files do not reach back to the replica, taking a snapshot");
-        let name = self.request(Command::Snapshot).await?.what;
+        let name = self.worker.request(Command::Snapshot).await?.what;
+        self.depot.snapshot_staged(name);
+        self.page_size = None;
         self.upload_snapshots(name.max).await?;
         let newest = FileName::single(name.max);
-        if list_level(&self.env, &self.root.join(Level::L0.to_string()))?.contains(&newest) {
+        let path = self.depot.path(Level::L0, newest);
+        if self.depot.list(Level::L0)?.contains(&newest) {
             // It shows later that the replica holds our history.
-            self.upload(Level::L0, newest).await?;
+            let header = self.durable_header(&path)?;
+            self.upload(Level::L0, newest, &header).await?;
+            self.page_size = Some(header.page_size);
         }
-        self.position = Some(name.max);
-        self.shared.replica_found(name.max);
         Ok(name.max)
     }
 
     /// Uploads the snapshots whose transactions the replica holds up to `at`.
     async fn upload_snapshots(&self, at: Txid) -> Result<()> {
-        for name in self.snapshots()?.into_iter().filter(|n| n.max <= at) {
-            self.upload_snapshot(name).await?;
+        for name in self.snapshots().await? {
+            if name.max <= at {
+                self.upload_snapshot(name).await?;
+            }
         }
         Ok(())
     }
 
     async fn upload_snapshot(&self, name: FileName) -> Result<()> {
-        self.upload(Level::SNAPSHOT, name).await?;
-        let dir = self.root.join(Level::SNAPSHOT.to_string());
-        remove_if_there(&self.env, &dir.join(name.to_string()))?;
+        let header = self.durable_header(&self.depot.path(Level::SNAPSHOT, name))?;
+        self.upload(Level::SNAPSHOT, name, &header).await?;
+        self.depot.snapshot_uploaded(self.index, name)?;
         tracing::info!(db = %self.name, txid = %name.max, "snapshot complete");
         Ok(())
     }
 
-    async fn upload(&self, level: Level, name: FileName) -> Result<u64> {
-        let path = self.root.join(level.to_string()).join(name.to_string());
-        let header = self.durable_header(&path)?;
+    async fn upload(&self, level: Level, name: FileName, header: &Header) -> Result<u64> {
+        let path = self.depot.path(level, name);
         let info = self
+            .link
             .replica
-            .write(level, name, Source::File(path), created(&header))
+            .write(level, name, Source::File(path), created(header))
             .await?;
+        self.link.catalogue.lock().written(info);
+        self.link.changed.notify_one();
         tracing::debug!(db = %self.name, %level, %name, size = info.size, "ltx file uploaded");
         Ok(info.size)
     }
@@ -323,32 +401,5 @@ impl Uploader {
             path: path.to_owned(),
             source,
         })
-    }
-
-    /// Removes what the replica has, but for the newest such file: it shows later that the replica holds our history.
-    fn remove_uploaded(&self, at: Txid) -> Result<()> {
-        let dir = self.root.join(Level::L0.to_string());
-        for name in list_level(&self.env, &dir)?
-            .into_iter()
-            .filter(|n| n.max < at)
-        {
-            remove_if_there(&self.env, &dir.join(name.to_string()))?;
-        }
-        Ok(())
-    }
-
-    async fn request<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
-    ) -> Result<T> {
-        let (reply, answer) = oneshot::channel();
-        self.command(command(reply))?;
-        answer.await.map_err(|_| Error::Closed)?
-    }
-
-    fn command(&self, command: Command) -> Result<()> {
-        self.commands.send(command).map_err(|_| Error::Closed)?;
-        self.waker.wake();
-        Ok(())
     }
 }

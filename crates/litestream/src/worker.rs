@@ -22,6 +22,8 @@ use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sqlite::WalState;
 use crate::staging;
+use crate::tidy::Tidy;
+use crate::upkeep::merge::Merger;
 
 /// The same error is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
@@ -105,6 +107,8 @@ pub(crate) struct Worker {
     /// Asks the replica for its highest TXID and the page size there; `None` if it can't be reached. Blocks.
     pub replica_end: Box<dyn Fn() -> Option<ReplicaEnd> + Send>,
     pub state: State,
+    /// Merges what waits for a replica.
+    pub merger: Merger,
 }
 
 /// What the worker remembers between events.
@@ -127,6 +131,9 @@ pub(crate) struct State {
     trouble_since: Option<Monotonic>,
     captured_at: Option<Monotonic>,
     opened_at: Option<Monotonic>,
+    tidied_at: Option<Monotonic>,
+    /// The position when the database was first opened.
+    first: Option<Txid>,
     looked_at: Option<Monotonic>,
     complete_at: Option<Monotonic>,
     attempt_at: Option<Monotonic>,
@@ -236,7 +243,7 @@ impl Worker {
     }
 
     fn numbered<T>(&self, what: T) -> Numbered<T> {
-        let numbering = self.shared.progress.borrow().numbering;
+        let numbering = self.shared.numbering();
         Numbered { what, numbering }
     }
 
@@ -275,7 +282,44 @@ impl Worker {
         if !behind {
             self.settled();
         }
+        self.tidy_if_due(now);
         Ok(())
+    }
+
+    /// Whoever stages files also sees to it that they don't pile up.
+    fn tidy_if_due(&mut self, now: Monotonic) {
+        let policy = &self.settings.policy;
+        let Some((_, interval)) = policy.levels.first() else {
+            return;
+        };
+        let Some(database) = &mut self.state.database else {
+            return;
+        };
+        let Some(position) = database.position() else {
+            return;
+        };
+        let first = *self.state.first.get_or_insert(position.txid);
+        let floor = self.shared.uploaded_everywhere();
+        let last = *self.state.tidied_at.get_or_insert(now);
+        let waiting = position.txid > floor.unwrap_or(first);
+        if !waiting || now.since(last) < *interval {
+            return;
+        }
+        self.state.tidied_at = Some(now);
+        let tidied = Tidy {
+            env: &self.env,
+            staging: database.staging(),
+            merger: &self.merger,
+            floor: floor.unwrap_or(first),
+            shared: &self.shared,
+            age: policy.l0_retention,
+            bytes_max: self.settings.local_bytes_max,
+        }
+        .run();
+        if let Err(error) = tidied {
+            // It can wait, and what is staged is there still.
+            tracing::warn!(db = %self.name(), %error, "waiting files cannot be merged, trying again later");
+        }
     }
 
     /// How long until the next file may be staged: the first change after silence goes at once. Trouble makes it longer, but no longer
@@ -304,7 +348,7 @@ impl Worker {
             tracing::info!(db = %self.name(), "database switched to WAL mode, which replication needs");
         }
         // What the replica has, or may be getting right now, must not be numbered again, should local files be lost.
-        let uploaded = self.shared.status().replica_position.unwrap_or_default();
+        let uploaded = self.shared.highest_uploaded();
         let ahead = self.state.ahead.max(uploaded).max(self.state.given);
         self.state.full = database.establish(ahead, self.state.replica_page_size)?;
         if self.state.full == Some(FullReason::ReplicaAhead) {

@@ -52,7 +52,7 @@ impl Faults {
     fn start_with(&self, settings: Settings) -> Replicator {
         Replicator::start(
             settings,
-            Arc::new(self.faulty.clone()),
+            vec![Arc::new(self.faulty.clone())],
             self.bench.env.clone(),
         )
         .unwrap()
@@ -379,7 +379,7 @@ async fn c15_any_local_write_may_fail() {
         disk.fail(fail_at, kind);
         let start = || {
             let replica = Arc::clone(&faults.bench.replica);
-            Replicator::start(settings.clone(), replica, env.clone()).unwrap()
+            Replicator::start(settings.clone(), vec![replica], env.clone()).unwrap()
         };
         let replicator = start();
         for _ in 0..3 {
@@ -415,7 +415,7 @@ async fn c16_a_full_local_disk() {
     let settings = faults.settings();
     let (env, disk) = BrokenDisk::env(&faults.bench.env, &settings.meta_path);
     let replica = Arc::clone(&faults.bench.replica);
-    let replicator = Replicator::start(settings.clone(), replica, env).unwrap();
+    let replicator = Replicator::start(settings.clone(), vec![replica], env).unwrap();
     replicator.sync().await.unwrap();
     disk.fail_always(io::ErrorKind::StorageFull);
     let calls = disk.calls();

@@ -150,7 +150,7 @@ async fn a_replica_in_the_state_folder_is_refused() {
         ));
         let started = litestream::Replicator::start(
             bench.settings(),
-            bench.replica.clone(),
+            vec![bench.replica.clone()],
             bench.env.clone(),
         );
         assert!(

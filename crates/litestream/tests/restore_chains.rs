@@ -95,7 +95,7 @@ async fn a_local_folder_gives_the_same_as_any_other_storage() {
             .unwrap();
             assert!(place.read() == history.image(30));
             assert_eq!(
-                (outcome.txid, outcome.page_size.get()),
+                (outcome.txid.unwrap(), outcome.page_size.get()),
                 (Txid::new(30), 1024)
             );
             assert_eq!(outcome.pages * 1024, history.image(30).len() as u64);
@@ -150,10 +150,13 @@ async fn progress_ends_at_what_was_planned() {
         files: 8,
         bytes,
         pages,
+        txid,
+        time: made,
     } = events[0]
     else {
         panic!("{:?}", events[0])
     };
+    assert_eq!((txid, made), (Some(Txid::new(8)), time(8)));
     let last = events
         .iter()
         .rev()

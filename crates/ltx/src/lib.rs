@@ -16,6 +16,7 @@ mod header;
 mod image;
 mod index;
 mod lz4frame;
+mod lz4stream;
 mod merge;
 mod order;
 mod page;
@@ -34,6 +35,7 @@ pub use frame::{
 pub use header::{HEADER_SIZE, Header, NO_CHECKSUM, TRAILER_SIZE, Trailer};
 pub use image::write_image;
 pub use index::{IndexEntry, IndexReader, index_location};
+pub use lz4stream::Lz4Reader;
 pub use merge::merge;
 pub use page::{LOCK_BYTE, PageNo, PageSize};
 pub use txid::{FileName, Txid};

@@ -10,15 +10,15 @@ use twox_hash::XxHash32;
 const MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
 const VERSION_MASK: u8 = 0b1100_0000;
 const VERSION: u8 = 0b0100_0000;
-const INDEPENDENT: u8 = 0b0010_0000;
-const BLOCK_CHECKSUMS: u8 = 0b0001_0000;
-const CONTENT_SIZE: u8 = 0b0000_1000;
-const CONTENT_CHECKSUM: u8 = 0b0000_0100;
+pub(crate) const INDEPENDENT: u8 = 0b0010_0000;
+pub(crate) const BLOCK_CHECKSUMS: u8 = 0b0001_0000;
+pub(crate) const CONTENT_SIZE: u8 = 0b0000_1000;
+pub(crate) const CONTENT_CHECKSUM: u8 = 0b0000_0100;
 /// The reserved bit and the dictionary bit.
 const UNSUPPORTED: u8 = 0b0000_0011;
-const STORED: u32 = 1 << 31;
+pub(crate) const STORED: u32 = 1 << 31;
 /// Magic, flags, block size, header checksum.
-const DESCRIPTOR_MIN: usize = 7;
+pub(crate) const DESCRIPTOR_MIN: usize = 7;
 /// How much a frame may add to its compressed data: descriptor, end mark, checksum, and 16 blocks' sizes and
 /// checksums. Writers make one block of a page.
 pub(crate) const OVERHEAD_MAX: usize = DESCRIPTOR_MIN + 8 + 8 + 16 * 8;
@@ -57,7 +57,7 @@ pub(crate) fn extent(data: &[u8]) -> Result<Extent, &'static str> {
 }
 
 /// The flags of a frame whose first seven bytes are there.
-fn check_flags(data: &[u8]) -> Result<u8, &'static str> {
+pub(crate) fn check_flags(data: &[u8]) -> Result<u8, &'static str> {
     if data[..4] != MAGIC {
         return Err("an LZ4 frame does not begin with its magic number");
     }
@@ -127,7 +127,7 @@ pub(crate) fn inflate(data: &[u8], out: &mut [u8]) -> Result<usize, String> {
 }
 
 /// Inflates one block behind the `filled` bytes that are there; returns how many bytes it added.
-fn inflate_block(
+pub(crate) fn inflate_block(
     block: &[u8],
     stored: bool,
     linked: bool,
@@ -138,11 +138,11 @@ fn inflate_block(
     if stored {
         let target = room
             .get_mut(..block.len())
-            .ok_or("the LZ4 frame is larger than one page")?;
+            .ok_or("the LZ4 block is larger than there is room for")?;
         target.copy_from_slice(block);
         return Ok(block.len());
     }
-    // A page is never larger than LZ4's window, so all that came before serves linked blocks.
+    // Never more than LZ4's window came before, so all of it serves linked blocks.
     let result = if linked && !before.is_empty() {
         decompress_into_with_dict(block, room, before)
     } else {

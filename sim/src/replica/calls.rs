@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use litestream_replica::env::UnixMillis;
 use litestream_replica::faulty::Op;
-use litestream_replica::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source};
+use litestream_replica::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source, v3};
 use ltx::{FileName, Txid};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::SimReplica;
-use super::frozen::{missing, range};
-use super::request::{Call, alive, tag};
-use super::store::{Change, Key, Version, info, key};
+use super::frozen::{missing, missing_v3, range};
+use super::request::{Call, alive, tag, tag_v3};
+use super::store::{Change, Key, Version, info, key, v3_objects};
 use super::verdict::{Quirk, between};
 use crate::sched::{self, Nanos};
 
@@ -51,6 +51,21 @@ impl SimReplica {
         // Kept in whole seconds, as most services do.
         UnixMillis((sched::wall_millis() + later + skew).div_euclid(1000) * 1000)
     }
+
+    /// What comes out of a read of this.
+    fn received(&self, call: &Call, mut found: Option<Bytes>) -> Option<Bytes> {
+        // A body that breaks off costs as much as a whole one and is an error like any other.
+        self.shared.lock().counts.bytes_read += found.as_ref().map_or(0, Bytes::len) as u64;
+        if let (Quirk::Flip, Some(bytes)) = (call.verdict.quirk, found.as_mut())
+            && !bytes.is_empty()
+        {
+            let mut wrong = bytes.to_vec();
+            wrong[sched::below(bytes.len() as u64) as usize] ^= 1 << sched::below(8);
+            *bytes = wrong.into();
+        }
+        found
+    }
+
     /// One page of a listing; the key at which the next one continues, if there is one.
     fn page(
         &self,
@@ -142,18 +157,10 @@ impl Replica for SimReplica {
             .map_or(0, |bytes| range(&bytes, offset, len).len() as u64);
         self.wait_until(call.answer(carried)).await;
         alive(Op::Read)?;
-        let mut found = self
+        let found = self
             .bytes(level, name)
             .map(|bytes| range(&bytes, offset, len));
-        // A body that breaks off costs as much as a whole one and is an error like any other.
-        self.shared.lock().counts.bytes_read += found.as_ref().map_or(0, Bytes::len) as u64;
-        if let (Quirk::Flip, Some(bytes)) = (call.verdict.quirk, found.as_mut())
-            && !bytes.is_empty()
-        {
-            let mut wrong = bytes.to_vec();
-            wrong[sched::below(bytes.len() as u64) as usize] ^= 1 << sched::below(8);
-            *bytes = wrong.into();
-        }
+        let found = self.received(&call, found);
         self.end(&call)?;
         found.ok_or_else(|| missing(level, name))
     }
@@ -225,5 +232,33 @@ impl Replica for SimReplica {
             );
         }
         Ok(())
+    }
+
+    async fn list_v3(&self) -> Result<Vec<v3::Object>> {
+        let call = self.begin(Op::List, tag_v3(Op::List, ""))?;
+        self.wait_until(call.answer(0)).await;
+        alive(Op::List)?;
+        let objects = {
+            let mut state = self.shared.lock();
+            state.counts.pages += 1;
+            v3_objects(&state.v3)
+        };
+        self.end(&call)?;
+        Ok(objects)
+    }
+
+    async fn read_v3(&self, path: &str, offset: u64, len: Option<u64>) -> Result<Bytes> {
+        let call = self.begin(Op::Read, tag_v3(Op::Read, path))?;
+        let found = {
+            let state = self.shared.lock();
+            let found = state.v3.get(path);
+            found.map(|(bytes, _)| range(bytes, offset, len))
+        };
+        let carried = found.as_ref().map_or(0, Bytes::len) as u64;
+        self.wait_until(call.answer(carried)).await;
+        alive(Op::Read)?;
+        let found = self.received(&call, found);
+        self.end(&call)?;
+        found.ok_or_else(|| missing_v3(path))
     }
 }

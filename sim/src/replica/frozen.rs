@@ -5,21 +5,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use litestream_replica::env::UnixMillis;
-use litestream_replica::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source};
+use litestream_replica::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source, v3};
 use ltx::{FileName, Txid};
 
-use super::store::{Key, Version, info, key};
+use super::store::{Key, V3, Version, info, key, v3_objects};
 
 /// See the module. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Frozen {
     files: Arc<BTreeMap<Key, Version>>,
+    v3: Arc<V3>,
 }
 
 impl Frozen {
-    pub(super) fn new<'a>(files: impl Iterator<Item = (Key, &'a Version)>) -> Frozen {
+    pub(super) fn new<'a>(files: impl Iterator<Item = (Key, &'a Version)>, v3: V3) -> Frozen {
         Frozen {
             files: Arc::new(files.map(|(key, version)| (key, version.clone())).collect()),
+            v3: Arc::new(v3),
         }
     }
 
@@ -82,6 +84,17 @@ impl Replica for Frozen {
     async fn delete(&self, _: &[(Level, FileName)]) -> Result<()> {
         frozen("delete")
     }
+
+    async fn list_v3(&self) -> Result<Vec<v3::Object>> {
+        Ok(v3_objects(&self.v3))
+    }
+
+    async fn read_v3(&self, path: &str, offset: u64, len: Option<u64>) -> Result<Bytes> {
+        match self.v3.get(path) {
+            Some((bytes, _)) => Ok(range(bytes, offset, len)),
+            None => Err(missing_v3(path)),
+        }
+    }
 }
 
 /// As much of the range as there is.
@@ -90,6 +103,10 @@ pub(super) fn range(bytes: &Bytes, offset: u64, len: Option<u64>) -> Bytes {
     let start = offset.min(size);
     let end = len.map_or(size, |len| start.saturating_add(len).min(size));
     bytes.slice(start as usize..end as usize)
+}
+
+pub(super) fn missing_v3(path: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "read", path, "no such file")
 }
 
 pub(super) fn missing(level: Level, name: FileName) -> Error {

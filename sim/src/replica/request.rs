@@ -8,6 +8,7 @@ use std::time::Duration;
 use litestream_replica::faulty::{Op, When};
 use litestream_replica::{Error, ErrorKind, Level, Replica, Result};
 use ltx::Txid;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::profile::{Failure, Profile};
 use super::store::{Change, Ticket};
@@ -112,6 +113,11 @@ pub(super) fn tag(op: Op, level: Level, min: Txid, max: Txid) -> u64 {
                 .wrapping_mul(0x9e37_79b9_7f4a_7c15)
                 .rotate_left(23)
         })
+}
+
+/// The same for a call that concerns Litestream 0.3.
+pub(super) fn tag_v3(op: Op, path: &str) -> u64 {
+    tag(op, Level::SNAPSHOT, Txid::ZERO, Txid::ZERO) ^ xxh3_64(path.as_bytes())
 }
 
 impl SimReplica {

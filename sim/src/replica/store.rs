@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use litestream_replica::chain::points::restorable;
 use litestream_replica::env::UnixMillis;
-use litestream_replica::{FileInfo, Level};
+use litestream_replica::{FileInfo, Level, v3};
 use ltx::{FileName, Txid};
 
 use crate::sched::Nanos;
@@ -17,6 +18,19 @@ pub(super) type Key = (Level, Txid, Txid);
 
 pub(super) fn key(level: Level, name: FileName) -> Key {
     (level, name.min, name.max)
+}
+
+/// What Litestream 0.3 left: nobody changes it any more.
+pub(super) type V3 = BTreeMap<String, (Bytes, UnixMillis)>;
+
+/// As listed.
+pub(super) fn v3_objects(objects: &V3) -> Vec<v3::Object> {
+    let objects = objects.iter().map(|(path, (bytes, created))| v3::Object {
+        path: path.clone(),
+        size: bytes.len() as u64,
+        created: *created,
+    });
+    objects.collect()
 }
 
 /// A file as it was written once.
@@ -45,6 +59,8 @@ pub(super) struct Store {
     files: BTreeMap<Key, Vec<(Nanos, Option<Version>)>>,
     pending: BTreeMap<Ticket, Change>,
     tickets: u64,
+    /// When the deletion of a file took away the oldest states, and the time in the header of the snapshot that is the oldest since.
+    losses: Vec<(Nanos, i64)>,
 }
 
 impl Store {
@@ -68,7 +84,14 @@ impl Store {
                 return;
             }
             let ((due, _), change) = entry.remove_entry();
+            let before = matches!(change, Change::Remove(_)).then(|| self.oldest());
             self.apply(due, change, memory);
+            if let Some(Some((was, _))) = before
+                && let Some((is, true)) = self.oldest()
+                && is > was
+            {
+                self.losses.push((due, is));
+            }
         }
     }
 
@@ -102,6 +125,32 @@ impl Store {
             .take_while(|(next, _)| next.saturating_add(memory) < when)
             .count();
         versions.drain(..ended);
+    }
+
+    /// The time of the oldest state that can be restored, and whether it is that of a snapshot only.
+    fn oldest(&self) -> Option<(i64, bool)> {
+        let files: Vec<FileInfo> = self
+            .all()
+            .map(|((level, min, max), version)| FileInfo {
+                level,
+                name: FileName { min, max },
+                size: version.bytes.len() as u64,
+                created: version.created,
+            })
+            .collect();
+        let first = *restorable(&files).first()?;
+        let begins = |f: &&FileInfo| f.name.min.get() == 1;
+        let ends = files.iter().filter(begins);
+        let time = ends.filter(|f| f.name.max == first).map(|f| f.created.0);
+        let time = time.min()?;
+        // Compacted, the oldest states may be there no more one by one.
+        let mut all = files.iter().filter(begins);
+        Some((time, all.all(|f| f.level == Level::SNAPSHOT)))
+    }
+
+    /// See [`Store::losses`].
+    pub(super) fn losses(&self) -> &[(Nanos, i64)] {
+        &self.losses
     }
 
     /// A file as it was at `then`, which must lie within what is remembered.

@@ -238,3 +238,16 @@ fn sources_are_read_from_the_callers_disk() {
 
 mod killed;
 mod lies;
+
+#[test]
+fn conforms_for_0_3() {
+    episode(0, || {
+        sched::block_on(suite::run_v3(async |objects| {
+            let replica = SimReplica::new(env(), Profile::object_store());
+            for (path, bytes) in objects {
+                replica.put_v3(path, bytes.clone(), UnixMillis(1_700_000_000_000));
+            }
+            Arc::new(replica) as litestream_replica::SharedReplica
+        }));
+    });
+}

@@ -2,7 +2,8 @@
 //!
 //! Promise: the files that Litestream 0.5.17 would take, for any set of files in any order, with any overlaps and
 //! duplicates; a plan covers every TXID from 1 to its last without a gap. It differs in one: a gap below a point in
-//! time is an error as it is below the newest, so that an older state is never taken for that of the time asked for.
+//! time is an error as it is below the newest, so that an older state is never taken for that of the time asked for. Where
+//! nothing is missing, but a compacted file begins before the time and ends after it, the last point before it is taken.
 
 use ltx::Txid;
 
@@ -16,7 +17,8 @@ pub enum Target {
     Latest,
     /// Exactly this TXID.
     Txid(Txid),
-    /// The last file made before this time. A gap among the files made before it is an error too; one after is not.
+    /// The last file made before this time, or, where only a file that was made later reaches over to it, the last point before.
+    /// A gap among the files made before it that no file bridges is an error too; one after is not.
     Before(UnixMillis),
 }
 
@@ -87,35 +89,53 @@ impl Plan {
 
 /// The plan for a point, given all files of all levels in any order.
 pub fn plan(files: &[FileInfo], target: Target) -> Result<Plan, PlanError> {
-    let reached = reach(files, target);
-    let end = reached.last().map_or(Txid::ZERO, |f| f.name.max);
-    let gap = files
-        .iter()
-        .filter(|f| !matches!(target, Target::Before(time) if f.created >= time))
-        .map(|f| f.name.min)
-        .filter(|min| min.get() > end.get().saturating_add(1))
-        .min();
-    match (target, gap) {
-        (Target::Latest | Target::Before(_), Some(next)) => {
-            Err(PlanError::NonContiguous { have: end, next })
+    match target {
+        Target::Latest => plan_among(files, |_| true),
+        Target::Before(time) => plan_among(files, |f| f.created < time),
+        Target::Txid(wanted) => {
+            let reached = reach(files, |f| f.name.max <= wanted);
+            let end = reached.last().map_or(Txid::ZERO, |f| f.name.max);
+            if reached.is_empty() || end != wanted {
+                return Err(PlanError::NotAvailable);
+            }
+            Ok(Plan { files: reached })
         }
-        (Target::Txid(wanted), _) if end != wanted => Err(PlanError::NotAvailable),
-        _ if reached.is_empty() => Err(PlanError::NotAvailable),
-        _ => Ok(Plan { files: reached }),
     }
 }
 
-/// As far as the files reach without a gap: a snapshot, if there is one, then always the file that reaches
-/// furthest among those that continue.
-pub(super) fn reach(files: &[FileInfo], target: Target) -> Vec<FileInfo> {
-    let qualifies = |f: &&FileInfo| match target {
-        Target::Latest => true,
-        Target::Txid(txid) => f.name.max <= txid,
-        Target::Before(time) => f.created < time,
-    };
+/// The plan for the furthest point that can be reached with the files that qualify. A gap below one of them that no file
+/// bridges is an error.
+pub(super) fn plan_among(
+    files: &[FileInfo],
+    qualifies: impl Fn(&FileInfo) -> bool,
+) -> Result<Plan, PlanError> {
+    let reached = reach(files, &qualifies);
+    let have = reached.last().map_or(Txid::ZERO, |f| f.name.max);
+    let gap = files
+        .iter()
+        .filter(|f| qualifies(f))
+        .map(|f| f.name.min)
+        .filter(|min| *min > have.next())
+        .min();
+    if let Some(next) = gap {
+        // What is missing may lie in a file that doesn't qualify, since it reaches further: then nothing is lost.
+        let all = reach(files, |_| true);
+        if all.last().is_none_or(|f| f.name.max.next() < next) {
+            return Err(PlanError::NonContiguous { have, next });
+        }
+    }
+    if reached.is_empty() {
+        return Err(PlanError::NotAvailable);
+    }
+    Ok(Plan { files: reached })
+}
+
+/// As far as the files that qualify reach without a gap: a snapshot, if there is one, then always the file that
+/// reaches furthest among those that continue.
+pub(super) fn reach(files: &[FileInfo], qualifies: impl Fn(&FileInfo) -> bool) -> Vec<FileInfo> {
     let (snapshots, rest): (Vec<&FileInfo>, Vec<&FileInfo>) = files
         .iter()
-        .filter(qualifies)
+        .filter(|f| qualifies(f))
         .partition(|f| f.level == Level::SNAPSHOT);
     // The first of equals, so that the answer does not hang on the order of the listing more than it must.
     let snapshot = snapshots

@@ -2,7 +2,7 @@
 
 use ltx::Txid;
 
-use super::plan::{Target, reach};
+use super::plan::reach;
 use crate::FileInfo;
 
 /// How far a replica reaches.
@@ -24,7 +24,7 @@ impl Position {
 /// The position of a replica, given all files of all levels in any order.
 pub fn position(files: &[FileInfo]) -> Position {
     Position {
-        contiguous: reach(files, Target::Latest)
+        contiguous: reach(files, |_| true)
             .last()
             .map_or(Txid::ZERO, |f| f.name.max),
         highest: files.iter().map(|f| f.name.max).max().unwrap_or_default(),

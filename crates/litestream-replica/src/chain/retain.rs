@@ -1,9 +1,16 @@
-//! Which snapshots, and which files below them, may go.
+//! Which files may go: snapshots and what lies below them here, level 0 in [`l0`], and rules for snapshots that are kept longer
+//! in [`keep`].
 //!
 //! Promise: every restore point from the oldest kept snapshot on keeps its plan, and the newest file of every level
 //! stays whatever its age.
 
+mod keep;
+mod l0;
+
 use std::time::Duration;
+
+pub use keep::{KeepRules, keep_rules_retention};
+pub use l0::l0_retention;
 
 use ltx::{FileName, Txid};
 
@@ -21,8 +28,7 @@ pub fn snapshot_retention(
     now: UnixMillis,
     keep: Duration,
 ) -> Vec<(Level, FileName)> {
-    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-    let cutoff = UnixMillis(now.0.saturating_sub(keep_ms));
+    let cutoff = cutoff(now, keep);
     let mut snapshots = sorted(files, Level::SNAPSHOT);
     // What lies there and doesn't begin at the beginning restores nothing, so it replaces nothing.
     snapshots.retain(|f| f.name.min.get() == 1);
@@ -43,6 +49,12 @@ pub fn snapshot_retention(
         );
     }
     delete
+}
+
+/// What was made before this is older than `keep`.
+fn cutoff(now: UnixMillis, keep: Duration) -> UnixMillis {
+    let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+    UnixMillis(now.0.saturating_sub(keep_ms))
 }
 
 /// The files of a level by max TXID, then min TXID, each once.

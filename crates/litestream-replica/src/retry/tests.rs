@@ -38,6 +38,7 @@ const NAME: FileName = FileName {
     min: Txid::new(1),
     max: Txid::new(1),
 };
+const FILE: Subject<'_> = Subject::Ltx(Level::L0, NAME);
 const PATIENCE: Duration = Duration::from_mins(10);
 
 async fn replica(len: usize) -> (Faulty, Bytes) {
@@ -77,7 +78,7 @@ async fn reads_whole_files_and_ranges() {
     let (faulty, bytes) = replica(20 << 20).await;
     let clock = Counter::default();
     let read = async |offset, len| {
-        read_all_retrying(&faulty, Level::L0, NAME, offset, len, &clock, PATIENCE)
+        read_all_retrying(&faulty, FILE, offset, len, &clock, PATIENCE)
             .await
             .unwrap()
     };
@@ -104,17 +105,9 @@ async fn r08_goes_on_where_it_broke_and_progress_renews_patience() {
     for nth in [2, 3, 4, 6, 7, 8] {
         faulty.fail(Op::Read, nth, ErrorKind::Throttled, When::Before);
     }
-    let read = read_all_retrying(
-        &faulty,
-        Level::L0,
-        NAME,
-        0,
-        None,
-        &clock,
-        Duration::from_secs(2),
-    )
-    .await
-    .unwrap();
+    let read = read_all_retrying(&faulty, FILE, 0, None, &clock, Duration::from_secs(2))
+        .await
+        .unwrap();
     assert_eq!(read, bytes);
     assert_eq!(faulty.calls(Op::Read), 9);
     assert!(clock.monotonic().0 > Duration::from_secs(2));
@@ -125,7 +118,7 @@ async fn r08_patience_ends() {
     let (faulty, _) = replica(10).await;
     let clock = Counter::default();
     faulty.fail_always(Op::Read, ErrorKind::Unreachable, When::Before);
-    let error = read_all_retrying(&faulty, Level::L0, NAME, 0, None, &clock, PATIENCE)
+    let error = read_all_retrying(&faulty, FILE, 0, None, &clock, PATIENCE)
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unreachable);
@@ -144,7 +137,7 @@ async fn what_will_not_pass_is_not_tried_again() {
     ] {
         faulty.fail(Op::Read, 1, kind, When::Before);
         let clock = Counter::default();
-        let read = read_all_retrying(&faulty, Level::L0, NAME, 0, None, &clock, PATIENCE).await;
+        let read = read_all_retrying(&faulty, FILE, 0, None, &clock, PATIENCE).await;
         assert_eq!(read.unwrap_err().kind(), kind);
         assert_eq!(clock.monotonic().0, Duration::ZERO);
     }

@@ -186,9 +186,11 @@ async fn first_restore(
     let outcome = restored.inspect_err(|_| {
         forget(&*env.disk, &request.output);
     })?;
+    // Only a backup of Litestream 0.3 has none, and these are not followed.
+    let txid = outcome.txid.ok_or(restore::RestoreError::NoBackup)?;
     Ok(Position {
-        txid: outcome.txid,
-        counter: (outcome.pages > 0).then(|| counter::of(outcome.txid)),
+        txid,
+        counter: (outcome.pages > 0).then(|| counter::of(txid)),
     })
 }
 

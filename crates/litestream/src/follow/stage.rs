@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use litestream_replica::env::{Env, File};
-use litestream_replica::retry::read_all_retrying;
+use litestream_replica::retry::{Subject, read_all_retrying};
 use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{Decoder, Header, Txid};
 use parking_lot::Mutex;
@@ -135,8 +135,7 @@ impl Remote {
         let bytes = env.spawn.wait_for(async {
             let read = read_all_retrying(
                 &*self.source.replica,
-                info.level,
-                info.name,
+                Subject::Ltx(info.level, info.name),
                 self.at,
                 Some(len),
                 &*env.clock,

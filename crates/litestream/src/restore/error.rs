@@ -4,7 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use litestream_replica::FileInfo;
+use litestream_replica::env::UnixMillis;
 use ltx::{PageNo, Txid};
+
+use super::v3::V3Error;
 
 /// Why a restore did not happen. Whatever it says, the output is as it was before, but for [`RestoreError::NotDurable`].
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +85,7 @@ pub enum RestoreError {
     #[error("invalid ltx file: level={} min={} max={} has size {} bytes (minimum {})", .0.level, .0.name.min, .0.name.max, .0.size, ltx::HEADER_SIZE)]
     TooSmall(FileInfo),
     /// A planned file is no longer there, although the restore was planned again several times.
-    #[error("ltx file is gone: {}", name(.0))]
+    #[error("ltx file is gone: {}: it is listed, but cannot be read", name(.0))]
     Gone(FileInfo),
     /// A file's length is not the listed one.
     #[error("ltx file has another length than listed: {}: expected {} bytes, got {actual}", name(.file), .file.size)]
@@ -92,6 +95,24 @@ pub enum RestoreError {
         /// What was found.
         actual: u64,
     },
+    /// Files were made at the time to restore to or later, which the search for it did not see because a clock was set back.
+    #[error("ltx file is from after the time to restore to: {}", late_name(.0))]
+    Late(Vec<(FileInfo, UnixMillis)>),
+    /// The newest file listed now ends before the one that was listed a moment ago.
+    #[error(
+        "the replica lists an older state than before: up to {now} after {before}; its listings are not consistent, try again later"
+    )]
+    WentBack {
+        /// Up to where it reached.
+        before: Txid,
+        /// Up to where it reaches now.
+        now: Txid,
+    },
+    /// LTX files or objects of 0.3 that were the newest a moment ago are not listed now, and what is listed is older.
+    #[error(
+        "the replica no longer lists the {0} that held its newest state a moment ago; its listings are not consistent, try again later"
+    )]
+    Vanished(&'static str),
     /// The content is not what the format demands.
     #[error("decode database: {}: {source}", name(.file))]
     Damaged {
@@ -150,6 +171,9 @@ pub enum RestoreError {
         /// Why it failed.
         source: litestream_replica::Error,
     },
+    /// A backup of Litestream 0.3 is not whole, or could not be read.
+    #[error(transparent)]
+    V3(#[from] V3Error),
     /// The replica could not be listed.
     #[error("cannot calc restore plan: {0}")]
     Replica(#[from] litestream_replica::Error),
@@ -167,7 +191,58 @@ pub enum RestoreError {
 impl RestoreError {
     /// Planning again may help: the replica is not what was listed.
     pub(crate) fn plan_is_stale(&self) -> bool {
-        matches!(self, RestoreError::Gone(_) | RestoreError::Length { .. })
+        matches!(
+            self,
+            RestoreError::Gone(_)
+                | RestoreError::Length { .. }
+                | RestoreError::WentBack { .. }
+                | RestoreError::Vanished(_)
+                | RestoreError::V3(V3Error::Changed { .. })
+        )
+    }
+
+    /// Another replica may do better: what is wrong is in this one.
+    pub fn is_of_replica(&self) -> bool {
+        match self {
+            RestoreError::NoBackup
+            | RestoreError::NonContiguous { .. }
+            | RestoreError::TooSmall(_)
+            | RestoreError::Gone(_)
+            | RestoreError::Length { .. }
+            | RestoreError::Late(_)
+            | RestoreError::WentBack { .. }
+            | RestoreError::Vanished(_)
+            | RestoreError::Damaged { .. }
+            | RestoreError::Mismatch { .. }
+            | RestoreError::PageMissing { .. }
+            | RestoreError::DatabaseChecksum { .. }
+            | RestoreError::Read { .. }
+            | RestoreError::Fetch { .. }
+            | RestoreError::V3(
+                V3Error::Unreadable { .. }
+                | V3Error::NoSnapshot { .. }
+                | V3Error::Missing { .. }
+                | V3Error::Overlap { .. }
+                | V3Error::Damaged { .. }
+                | V3Error::Changed { .. }
+                | V3Error::Fetch { .. },
+            )
+            | RestoreError::Replica(_)
+            | RestoreError::Integrity(_) => true,
+            RestoreError::OutputIsDirectory(_)
+            | RestoreError::OutputNotRegular(_)
+            | RestoreError::OutputDangling(_)
+            | RestoreError::OutputExists(_)
+            | RestoreError::OutputInUse(_)
+            | RestoreError::SidecarExists(_)
+            | RestoreError::OutputAccess { .. }
+            | RestoreError::CreateParent { .. }
+            | RestoreError::Output { .. }
+            | RestoreError::NotDurable { .. }
+            | RestoreError::TemporaryGone(_)
+            | RestoreError::Thread(_)
+            | RestoreError::Cancelled => false,
+        }
     }
 
     /// There is no backup, as opposed to one that cannot be reached or read.
@@ -197,6 +272,11 @@ impl RestoreError {
             source,
         }
     }
+}
+
+fn late_name(late: &[(FileInfo, UnixMillis)]) -> String {
+    late.first()
+        .map_or_else(String::new, |(file, _)| name(file))
 }
 
 /// `level 0 0000000000000001-0000000000000001.ltx`.

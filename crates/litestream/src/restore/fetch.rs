@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litestream_replica::env::{Disk, Env, File, Spawn};
-use litestream_replica::retry::read_all_retrying;
+use litestream_replica::retry::{Subject, read_all_retrying};
 use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{HEADER_SIZE, Header};
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::RestoreError;
 
 /// How long a storage may give nothing before a restore gives up.
-const PATIENCE: Duration = Duration::from_mins(15);
+pub(super) const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Opens planned files for reading by a blocking thread.
 pub(super) trait Fetch: Send + Sync {
@@ -200,8 +200,7 @@ impl Request {
         } = self;
         let read = read_all_retrying(
             &*replica,
-            file.level,
-            file.name,
+            Subject::Ltx(file.level, file.name),
             offset,
             len,
             &*env.clock,
@@ -229,8 +228,7 @@ pub(super) async fn header(
     let len = Some(HEADER_SIZE as u64);
     let bytes = read_all_retrying(
         &**replica,
-        file.level,
-        file.name,
+        Subject::Ltx(file.level, file.name),
         0,
         len,
         &*env.clock,

@@ -6,9 +6,12 @@
 //! that a newer file supersedes. Memory depends on the number of threads, not on the size of anything (the bitmap of
 //! pages aside: 4 MiB for a database of 128 GiB).
 //!
+//! Backups of Litestream 0.3 in the same place are restored where they are newer ([`choose`], [`v3`]).
+//!
 //! Promise: the output is either what it was, or the database at the target, complete, verified and durable.
 
 pub(crate) mod aside;
+mod choose;
 mod claims;
 mod error;
 mod fetch;
@@ -24,12 +27,15 @@ mod parts;
 mod plan;
 mod request;
 mod run;
+mod several;
 mod tally;
 mod target;
 mod temp;
 mod threads;
+pub mod v3;
 mod worker;
 
+pub use choose::{Backup, choose};
 pub use error::RestoreError;
 pub(crate) use fetch::fetch_error;
 pub use integrity::IntegrityCheck;
@@ -37,4 +43,5 @@ pub use plan::{Plan, Target, plan};
 pub use request::{Event, Outcome, Progress, Request};
 pub use run::run;
 pub(crate) use run::{Prepare, on_thread, run_prepared};
+pub use several::{Restored, run_any};
 pub(crate) use temp::{Scratch, remove_leftovers};

@@ -1,5 +1,7 @@
 //! Which files a restore needs.
 
+use litestream_replica::chain::before::{BeforeError, Times, plan_before};
+use litestream_replica::chain::listing::list_all;
 use litestream_replica::chain::plan::PlanError;
 use litestream_replica::env::UnixMillis;
 use litestream_replica::{FileInfo, Level, SharedReplica, chain};
@@ -14,7 +16,7 @@ pub enum Target {
     Latest,
     /// The state right after this TXID.
     Txid(Txid),
-    /// The newest state from before this time.
+    /// The newest state from before this time, by the times inside the files.
     Timestamp(UnixMillis),
 }
 
@@ -68,15 +70,24 @@ impl Plan {
     }
 }
 
-/// Listings tried before a hole in them is believed: the levels are listed side by side, and a file may move from one
-/// to the next meanwhile.
+/// Listings tried before a hole in them is believed.
 const LISTINGS_MAX: usize = 3;
 
 /// Lists the replica and picks the files for `target`.
 pub async fn plan(target: Target, replica: &SharedReplica) -> Result<Plan, RestoreError> {
+    plan_with(target, replica, &mut Times::new()).await
+}
+
+/// As [`plan`]; `times` are those that were read out of files before.
+pub(super) async fn plan_with(
+    target: Target,
+    replica: &SharedReplica,
+    times: &mut Times,
+) -> Result<Plan, RestoreError> {
     let mut tries = 1;
     loop {
-        match plan_once(target, replica).await {
+        let files = list(replica, tries == 1).await?;
+        match pick(target, replica, &files, times).await {
             Err(RestoreError::NonContiguous { .. } | RestoreError::NoBackup)
                 if tries < LISTINGS_MAX =>
             {
@@ -87,21 +98,47 @@ pub async fn plan(target: Target, replica: &SharedReplica) -> Result<Plan, Resto
     }
 }
 
-async fn plan_once(target: Target, replica: &SharedReplica) -> Result<Plan, RestoreError> {
+/// All files. Listed side by side, a file may seem to be missing that moves from one level to the next meanwhile. Listed
+/// upwards, one after the other, it is found: it is in the higher level before it leaves the lower.
+async fn list(replica: &SharedReplica, side_by_side: bool) -> Result<Vec<FileInfo>, RestoreError> {
     let levels: Vec<Level> = Level::all().collect();
-    // Only a point in time needs times that are exact.
-    let exact_times = matches!(target, Target::Timestamp(_));
-    let files = chain::listing::list_all(replica, &levels, exact_times).await?;
-    let target = match target {
-        Target::Latest => chain::plan::Target::Latest,
-        Target::Txid(txid) => chain::plan::Target::Txid(txid),
-        Target::Timestamp(time) => chain::plan::Target::Before(time),
+    if side_by_side {
+        return Ok(list_all(replica, &levels, false).await?);
+    }
+    let mut files = Vec::new();
+    for level in levels {
+        files.extend(replica.list(level, None, false).await?);
+    }
+    Ok(files)
+}
+
+async fn pick(
+    target: Target,
+    replica: &SharedReplica,
+    files: &[FileInfo],
+    times: &mut Times,
+) -> Result<Plan, RestoreError> {
+    use chain::plan::{Target as Point, plan};
+    let picked = match target {
+        Target::Latest => plan(files, Point::Latest).map_err(BeforeError::Plan),
+        Target::Txid(txid) => plan(files, Point::Txid(txid)).map_err(BeforeError::Plan),
+        Target::Timestamp(time) => plan_before(replica, files, time, times).await,
     };
-    match chain::plan::plan(&files, target) {
+    match picked {
         Ok(plan) => Plan::new(plan.needed()),
-        Err(PlanError::NotAvailable) => Err(RestoreError::NoBackup),
-        Err(PlanError::NonContiguous { have, next }) => {
-            Err(RestoreError::NonContiguous { have, next })
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl From<BeforeError> for RestoreError {
+    fn from(error: BeforeError) -> RestoreError {
+        match error {
+            BeforeError::Plan(PlanError::NotAvailable) => RestoreError::NoBackup,
+            BeforeError::Plan(PlanError::NonContiguous { have, next }) => {
+                RestoreError::NonContiguous { have, next }
+            }
+            BeforeError::Read { file, source } if source.is_not_found() => RestoreError::Gone(file),
+            BeforeError::Read { file, source } => RestoreError::Fetch { file, source },
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use litestream_replica::env::UnixMillis;
 use ltx::{PageSize, Txid};
 
 use super::integrity::IntegrityCheck;
@@ -33,8 +34,12 @@ pub enum Event {
         files: usize,
         /// Their bytes.
         bytes: u64,
-        /// Size of the database in pages.
+        /// Size of the database in pages; zero if that is not known yet.
         pages: u64,
+        /// The state that will be restored; `None` if it comes from a backup of Litestream 0.3.
+        txid: Option<Txid>,
+        /// When it was made, as in [`Outcome::time`].
+        time: UnixMillis,
     },
     /// Some was done. Both count from [`Event::Planned`] on.
     Progress {
@@ -52,8 +57,10 @@ pub enum Event {
 /// What was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The state that was restored.
-    pub txid: Txid,
+    /// The state that was restored; `None` if it came from a backup of Litestream 0.3, which counted otherwise.
+    pub txid: Option<Txid>,
+    /// When it was made; of a backup of 0.3, when the newest object that it was made from came.
+    pub time: UnixMillis,
     /// Its page size.
     pub page_size: PageSize,
     /// Its size in pages.

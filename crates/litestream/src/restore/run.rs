@@ -7,23 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litestream_replica::SharedReplica;
-use litestream_replica::env::{Env, File};
-use litestream_replica::retry::Backoff;
+use litestream_replica::chain::before::Times;
+use litestream_replica::env::{Env, File, UnixMillis};
 use ltx::{Header, PAGE_HEADER_SIZE, Txid};
 use tokio::sync::oneshot;
 
+use super::choose::{Backup, choose_with};
 use super::error::RestoreError;
 use super::fetch;
 use super::integrity::{self, IntegrityCheck, Interrupt};
-use super::plan::{Plan, plan};
+use super::plan::{Plan, Target, plan_with};
 use super::request::{Event, Outcome, Progress, Request};
 use super::target::Destination;
 use super::temp::Temp;
-use super::threads;
+use super::{threads, v3};
 
-/// How often a restore is planned anew because a file of the plan had gone.
-const PLANS_MAX: usize = 8;
-/// The first wait before that; it doubles.
+/// How often a restore begins anew with a plan that was tried before: waiting may help, if listings lag behind.
+const SAME_MAX: usize = 8;
+/// How often it begins anew at all. Each new plan shows that the replica was compacted meanwhile, so this is only reached by
+/// a restore that takes longer than files are kept, again and again.
+const PLANS_MAX: usize = 100;
+/// The first wait before that; it doubles while the plan stays the same.
 const PLAN_WAIT: Duration = Duration::from_millis(20);
 
 /// What else is to be done before the database gets its final name: called with the state that was restored and the
@@ -40,7 +44,8 @@ pub async fn run(
     run_prepared(request, replica, env, progress, None).await
 }
 
-/// [`run`] with something to do before the end.
+/// [`run`] with something to do before the end. What is to be prepared is told by its TXID, so backups of Litestream 0.3, which
+/// have none, are passed over then.
 pub(crate) async fn run_prepared(
     request: &Request,
     replica: SharedReplica,
@@ -49,31 +54,110 @@ pub(crate) async fn run_prepared(
     prepare: Option<Prepare>,
 ) -> Result<Outcome, RestoreError> {
     let destination = Destination::check(&*env.disk, &request.output, request.force)?;
-    let mut backoff = Backoff::with_max(PLAN_WAIT, PLAN_WAIT * 50);
-    let mut attempt = 1;
+    let mut attempts = Attempts {
+        only_ltx: prepare.is_some(),
+        ..Attempts::default()
+    };
     loop {
-        let plan = plan(request.target, &replica).await?;
-        let preparation = prepare.clone();
-        let restored = restore(
-            request,
-            &plan,
-            &destination,
-            &replica,
-            env,
-            progress,
-            preparation,
-        );
-        match restored.await {
-            // Compaction and retention go on while we read.
-            Err(error) if error.plan_is_stale() && attempt < PLANS_MAX => {
-                tracing::info!(%error, attempt, "planning the restore again");
-                env.clock
-                    .sleep_async(backoff.next(env.entropy.next_u64()))
-                    .await;
-                attempt += 1;
+        // Each attempt writes a file of its own: nothing of an older plan gets into the result.
+        let restored = match attempts.choose(request.target, &replica).await {
+            Ok(Backup::Ltx(plan)) => {
+                let prepare = prepare.clone();
+                restore(
+                    request,
+                    &plan,
+                    &destination,
+                    &replica,
+                    env,
+                    progress,
+                    prepare,
+                )
+                .await
             }
-            result => return result,
+            Ok(Backup::V3(plan)) => {
+                v3::restore(request, &plan, &destination, &replica, env, progress).await
+            }
+            Err(error) => Err(error),
+        };
+        let error = match restored {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => error,
+        };
+        let wait = attempts.after(error)?;
+        env.clock
+            .sleep_async(wait.mul_f64(0.75 + (env.entropy.next_u64() >> 34) as f64 / 4e9))
+            .await;
+    }
+}
+
+/// The plans of a restore, one after the other.
+#[derive(Default)]
+struct Attempts {
+    only_ltx: bool,
+    times: Times,
+    last: Option<Backup>,
+    all: usize,
+    same: usize,
+}
+
+impl Attempts {
+    async fn choose(
+        &mut self,
+        target: Target,
+        replica: &SharedReplica,
+    ) -> Result<Backup, RestoreError> {
+        let backup = if self.only_ltx {
+            Backup::Ltx(plan_with(target, replica, &mut self.times).await?)
+        } else {
+            choose_with(target, replica, &mut self.times).await?
+        };
+        if let (Target::Latest, Some(last)) = (target, &self.last) {
+            check_order(last, &backup)?;
         }
+        if self.last.as_ref() != Some(&backup) {
+            self.same = 0;
+            self.last = Some(backup.clone());
+        }
+        Ok(backup)
+    }
+
+    /// How long to wait before the next; the error, if there should be none.
+    fn after(&mut self, error: RestoreError) -> Result<Duration, RestoreError> {
+        self.all += 1;
+        if let RestoreError::Late(late) = &error {
+            let known = self.times.len();
+            let late = late.iter().map(|(f, made)| ((f.level, f.name), *made));
+            self.times.extend(late);
+            return if self.times.len() > known && self.all < PLANS_MAX {
+                Ok(Duration::ZERO)
+            } else {
+                Err(error)
+            };
+        }
+        self.same += 1;
+        if !error.plan_is_stale() || self.same >= SAME_MAX || self.all >= PLANS_MAX {
+            return Err(error);
+        }
+        // A name may stand for another file now.
+        self.times.clear();
+        tracing::info!(%error, attempt = self.all, "planning the restore again");
+        Ok(PLAN_WAIT * (1 << (self.same - 1)))
+    }
+}
+
+/// The newest state must not become older from one listing to the next.
+fn check_order(last: &Backup, backup: &Backup) -> Result<(), RestoreError> {
+    let is_older = backup.created() < last.created();
+    match (last, backup) {
+        (Backup::Ltx(last), Backup::Ltx(plan)) if plan.max() < last.max() => {
+            let (before, now) = (last.max(), plan.max());
+            Err(RestoreError::WentBack { before, now })
+        }
+        (Backup::Ltx(_), Backup::V3(_)) if is_older => Err(RestoreError::Vanished("LTX files")),
+        (Backup::V3(_), Backup::Ltx(_)) if is_older => {
+            Err(RestoreError::Vanished("objects of Litestream 0.3"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -92,6 +176,8 @@ async fn restore(
         files: plan.files.len(),
         bytes: plan.bytes(),
         pages: u64::from(header.commit),
+        txid: Some(plan.max()),
+        time: UnixMillis(header.timestamp_ms),
     });
 
     destination.create_dir(&*env.disk)?;
@@ -114,7 +200,8 @@ async fn restore(
     destination.replace(env, request.vfs.as_deref(), temp)?;
     progress(Event::Done);
     Ok(Outcome {
-        txid: plan.max(),
+        txid: Some(plan.max()),
+        time: UnixMillis(header.timestamp_ms),
         page_size: header.page_size,
         pages: u64::from(header.commit),
         files: plan.files.len(),
@@ -139,7 +226,7 @@ fn check_size(plan: &Plan, header: &Header) -> Result<(), RestoreError> {
 }
 
 /// Makes the temporary file durable and lets SQLite look at it.
-async fn finish(
+pub(super) async fn finish(
     request: &Request,
     temp: &Temp,
     env: &Env,

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use litestream_replica::FileInfo;
+use litestream_replica::env::UnixMillis;
 use ltx::{Checksum, Header};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -74,6 +75,13 @@ impl Tally {
             self.bytes_read.load(Ordering::Relaxed),
             self.bytes_written.load(Ordering::Relaxed),
         )
+    }
+
+    /// The times in the headers of the files that were read.
+    pub(super) fn times(&self) -> Vec<(FileInfo, UnixMillis)> {
+        let ends = self.ends.lock();
+        let time = |e: &Ends| (e.info, UnixMillis(e.header.timestamp_ms));
+        ends.iter().flatten().map(time).collect()
     }
 
     /// To be asked when all threads have ended without an error: whether every file was read to its end, and what the

@@ -31,6 +31,14 @@ impl Temp {
     /// Creates the file beside the output and removes what earlier restores left there.
     pub(super) fn create(env: &Env, destination: &Destination) -> Result<Temp, RestoreError> {
         remove_leftovers(&*env.disk, &destination.path);
+        Temp::create_another(env, destination)
+    }
+
+    /// Creates one more for the same restore.
+    pub(super) fn create_another(
+        env: &Env,
+        destination: &Destination,
+    ) -> Result<Temp, RestoreError> {
         Temp::beside(env, &destination.path, destination.mode())
     }
 

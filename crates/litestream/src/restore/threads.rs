@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use litestream_replica::SharedReplica;
-use litestream_replica::env::{Env, Running, Task};
+use litestream_replica::env::{Env, Running, Task, UnixMillis};
 use ltx::Header;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -17,7 +17,7 @@ use super::fetch::{self, Fetch, Local, Remote};
 use super::flush::Flush;
 use super::held::Held;
 use super::parts::{Limits, Parts};
-use super::plan::Plan;
+use super::plan::{Plan, Target};
 use super::request::{Event, Progress, Request};
 use super::tally::Tally;
 use super::temp::Temp;
@@ -104,7 +104,22 @@ pub(super) async fn fill(
             txid: plan.max(),
         });
     }
-    job.tally.judge()
+    job.tally.judge()?;
+    match request.target {
+        Target::Timestamp(time) => check_times(&job.tally, time),
+        Target::Latest | Target::Txid(_) => Ok(()),
+    }
+}
+
+/// The plan looked at the newest files only, if there are very many: whether the others, too, were made before the time.
+fn check_times(tally: &Tally, before: UnixMillis) -> Result<(), RestoreError> {
+    let mut late = tally.times();
+    late.retain(|(_, made)| *made >= before);
+    if late.is_empty() {
+        Ok(())
+    } else {
+        Err(RestoreError::Late(late))
+    }
 }
 
 struct StopOnDrop(Arc<Job>);

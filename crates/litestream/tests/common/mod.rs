@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use litestream::env::Env;
-use litestream::{Replicator, Settings, restore};
+use litestream::{Policy, Replicator, Settings, restore};
 use litestream_replica::file::FileReplica;
 use litestream_replica::{Level, SharedReplica};
 use ltx::Txid;
@@ -44,6 +44,8 @@ impl Bench {
     pub fn settings(&self) -> Settings {
         Settings {
             sync_interval: Duration::from_millis(20),
+            // Tests of capture look at what it stages, alone.
+            policy: Policy::uploads_only(),
             ..Settings::for_database(self.db())
         }
     }
@@ -53,7 +55,7 @@ impl Bench {
     }
 
     pub fn start_with(&self, settings: Settings) -> Replicator {
-        Replicator::start(settings, Arc::clone(&self.replica), self.env.clone()).unwrap()
+        Replicator::start(settings, vec![Arc::clone(&self.replica)], self.env.clone()).unwrap()
     }
 
     pub async fn restore(&self, target: restore::Target) -> Vec<u8> {

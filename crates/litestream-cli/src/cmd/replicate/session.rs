@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use litestream::restore::{self, IntegrityCheck, RestoreError, Target};
-use litestream::{Error, Replicator, Settings, env::Kind};
+use litestream::{Error, Policy, Replicator, Settings, env::Kind};
 use litestream_replica::Level;
 use tokio::process::Child;
 use tracing::info;
@@ -40,10 +40,14 @@ pub async fn run(job: &Job) -> Result {
             }
         }
     }
-    let settings = Settings::for_database(&job.database);
+    let mut settings = Settings::for_database(&job.database);
+    if matches!(job.mode, Mode::Once { .. }) {
+        // It ends too soon for anything by the clock.
+        settings.policy = Policy::uploads_only();
+    }
     let interval = duration::format(settings.sync_interval);
-    let replicator =
-        Replicator::start(settings, job.replica.clone(), job.env.clone()).map_err(Failure::new)?;
+    let replicator = Replicator::start(settings, vec![job.replica.clone()], job.env.clone())
+        .map_err(Failure::new)?;
     info!(path = %job.database.display(), "initialized db");
     info!(
         r#type = job.replica.kind(), path = job.replica.location(), "sync-interval" = %interval, "replicating to"
@@ -127,7 +131,9 @@ async fn is_empty(job: &Job) -> Result<bool> {
             return Ok(false);
         }
     }
-    Ok(true)
+    let old = job.replica.list_v3().await;
+    let old = old.map_err(|e| Failure::new(format!("restore failed: {e}")))?;
+    Ok(old.is_empty())
 }
 
 /// `-once`. A signal ends the run before its end, with an error: not everything was replicated.

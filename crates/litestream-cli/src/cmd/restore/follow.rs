@@ -61,7 +61,7 @@ pub async fn run(
     match ended {
         Ok(Ended::Following(_) | Ended::Resuming) => {
             let elapsed = job.env.clock.monotonic().since(start);
-            job.document(replica.kind(), String::new(), elapsed, None)
+            job.document(replica.kind(), None, elapsed, None)
         }
         Ok(Ended::Restoring) => Err(match signal {
             Some(signal) => job.interrupted(signal),

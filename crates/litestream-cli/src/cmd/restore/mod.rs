@@ -2,15 +2,19 @@
 
 mod follow;
 mod plan;
+mod plan_v3;
 mod progress;
 
 use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
-use litestream::restore::{IntegrityCheck, Outcome, Request, RestoreError, Target, run as restore};
+use litestream::restore::{
+    Backup, IntegrityCheck, Outcome, Request, RestoreError, Target, choose, run as restore,
+};
 use litestream_replica::env::{Env, Kind, UnixMillis};
 use litestream_replica::{Level, SharedReplica, url};
+use ltx::Txid;
 use serde::Serialize;
 use tracing::info;
 
@@ -43,6 +47,9 @@ struct Document<'a> {
     txid: String,
     duration_ms: u64,
     integrity_check: &'a str,
+    /// When the restored state was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<&'a str>,
 }
@@ -215,7 +222,7 @@ impl Job {
         info!("{reason}");
         self.document(
             &place::scheme(&self.url),
-            String::new(),
+            None,
             Duration::ZERO,
             Some(reason),
         )
@@ -224,7 +231,7 @@ impl Job {
     fn document(
         &self,
         replica: &str,
-        txid: String,
+        restored: Option<Outcome>,
         duration: Duration,
         skipped: Option<&str>,
     ) -> Result {
@@ -234,17 +241,18 @@ impl Job {
         out::print(&out::json(&Document {
             db_path: &self.output(),
             replica,
-            txid,
+            txid: txid_text(restored.and_then(|o| o.txid)),
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             integrity_check: &self.check_word,
+            time: restored.map(|o| time::utc_exact(o.time)),
             skipped,
         })?)
     }
 
     async fn perform(&self, replica: &SharedReplica) -> Result {
         if self.dry_run {
-            return match plan::make(self.request.target, replica).await {
-                Ok(plan) => self.print_plan(&plan, replica),
+            return match choose(self.request.target, replica).await {
+                Ok(backup) => self.print_plan(&backup, replica),
                 Err(error) => self.failed(error, replica).await,
             };
         }
@@ -262,22 +270,38 @@ impl Job {
         if self.request.integrity_check != IntegrityCheck::None {
             info!("post-restore integrity check passed");
         }
+        if let Target::Timestamp(_) = self.request.target {
+            let time = time::utc_exact(outcome.time);
+            let txid = outcome.txid.map(tracing::field::display);
+            info!(txid, time, "restored the last state before the timestamp");
+        }
         let elapsed = self.env.clock.monotonic().since(start);
-        self.document(replica.kind(), outcome.txid.to_string(), elapsed, None)
+        self.document(replica.kind(), Some(outcome), elapsed, None)
     }
 
-    fn print_plan(&self, plan: &litestream::restore::Plan, replica: &SharedReplica) -> Result {
+    fn print_plan(&self, backup: &Backup, replica: &SharedReplica) -> Result {
         let target = self.output();
-        let shown = plan::Shown {
-            source: &self.url,
-            target_path: &target,
-            replica: replica.kind(),
-            plan,
-        };
-        out::print(&if self.json {
-            shown.json()?
-        } else {
-            shown.text()
+        let (source, target_path, replica) = (self.url.as_str(), &*target, replica.kind());
+        out::print(&match (backup, self.json) {
+            (Backup::Ltx(plan), json) => {
+                let shown = plan::Shown {
+                    source,
+                    target_path,
+                    replica,
+                    exact: matches!(self.request.target, Target::Timestamp(_)),
+                    plan,
+                };
+                if json { shown.json()? } else { shown.text() }
+            }
+            (Backup::V3(plan), json) => {
+                let shown = plan_v3::Shown {
+                    source,
+                    target_path,
+                    replica,
+                    plan,
+                };
+                if json { shown.json()? } else { shown.text() }
+            }
         })
     }
 
@@ -305,6 +329,11 @@ impl Job {
     }
 }
 
+/// 0.3 counted no transactions.
+fn txid_text(txid: Option<Txid>) -> String {
+    txid.map_or_else(String::new, |txid| txid.to_string())
+}
+
 async fn is_empty(replica: &SharedReplica) -> Result<bool> {
     for level in Level::all() {
         if !replica
@@ -316,5 +345,6 @@ async fn is_empty(replica: &SharedReplica) -> Result<bool> {
             return Ok(false);
         }
     }
-    Ok(true)
+    let old = replica.list_v3().await.map_err(Failure::new)?;
+    Ok(old.is_empty())
 }

@@ -1,25 +1,19 @@
 //! `restore -dry-run`: the plan as text and as JSON.
 
-use litestream::restore::{Plan, RestoreError, Target, plan};
-use litestream_replica::{FileInfo, SharedReplica};
+use litestream::restore::Plan;
+use litestream_replica::FileInfo;
 use serde::Serialize;
 
 use crate::failure::Result;
 use crate::{out, time};
-
-/// Picks the files, as a restore would.
-pub async fn make(
-    target: Target,
-    replica: &SharedReplica,
-) -> std::result::Result<Plan, RestoreError> {
-    plan(target, replica).await
-}
 
 /// A plan with what it is for.
 pub struct Shown<'a> {
     pub source: &'a str,
     pub target_path: &'a str,
     pub replica: &'a str,
+    /// Whether the time of the newest file was read out of the file.
+    pub exact: bool,
     pub plan: &'a Plan,
 }
 
@@ -30,6 +24,9 @@ struct Document<'a> {
     replica: &'a str,
     min_txid: String,
     max_txid: String,
+    /// When the state at `max_txid` was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
     files: Vec<File>,
 }
 
@@ -66,8 +63,12 @@ impl Shown<'_> {
             .map(File::from)
             .map(File::cells)
             .collect();
+        let point = self
+            .time()
+            .map(|time| format!("  state from: {time}\n"))
+            .unwrap_or_default();
         format!(
-            "Restore plan:\n  source: {}\n  target: {}\n  replica: {}\n  txid range: {} - {}\n\nFiles to fetch:\n{}",
+            "Restore plan:\n  source: {}\n  target: {}\n  replica: {}\n  txid range: {} - {}\n{point}\nFiles to fetch:\n{}",
             self.source,
             self.target_path,
             self.replica,
@@ -80,6 +81,11 @@ impl Shown<'_> {
         )
     }
 
+    fn time(&self) -> Option<String> {
+        self.exact
+            .then(|| time::utc_exact(self.plan.newest().created))
+    }
+
     /// The document for programs.
     pub fn json(&self) -> Result<String> {
         out::json(&Document {
@@ -88,6 +94,7 @@ impl Shown<'_> {
             replica: self.replica,
             min_txid: self.plan.min().to_string(),
             max_txid: self.plan.max().to_string(),
+            time: self.time(),
             files: self.plan.files.iter().map(File::from).collect(),
         })
     }

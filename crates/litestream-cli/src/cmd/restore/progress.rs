@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::failure::{Failure, Result};
-use crate::out;
+use crate::{out, time};
 
 /// JSON lines come at most this often.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -99,8 +99,11 @@ impl Display {
                 files,
                 bytes,
                 pages,
+                txid,
+                time,
             } => {
-                json!({"event": "planned", "files": files, "bytes": bytes, "pages": pages})
+                json!({"event": "planned", "files": files, "bytes": bytes, "pages": pages,
+                    "txid": super::txid_text(txid), "time": time::utc_exact(time)})
             }
             Event::Progress {
                 bytes_read,

@@ -200,6 +200,31 @@ fn a_time_after_a_gap_is_an_error() {
 }
 
 #[test]
+fn r01_a_file_that_reaches_over_the_time_leaves_the_last_point_before() {
+    let files = [
+        made(1, 1, 10, 100),
+        made(1, 11, 20, 200),
+        made(0, 15, 15, 150),
+        made(0, 16, 16, 160),
+        made(1, 21, 30, 300),
+    ];
+    assert_eq!(before(&files, 155).unwrap(), [(1, 1, 10)]);
+    assert_eq!(before(&files, 250).unwrap(), [(1, 1, 10), (1, 11, 20)]);
+    let fine: Vec<FileInfo> = (11..=14)
+        .map(|t| made(0, t, t, 10 * t as i64))
+        .chain(files)
+        .collect();
+    assert_eq!(before(&fine, 155).unwrap().last(), Some(&(0, 15, 15)));
+    assert_eq!(
+        before(&files[2..], 155),
+        Err(PlanError::NonContiguous {
+            have: Txid::ZERO,
+            next: Txid::new(15)
+        })
+    );
+}
+
+#[test]
 fn r20_extreme_numbers_do_not_panic() {
     let max = u64::MAX;
     let files = [
@@ -308,7 +333,15 @@ fn by_the_book(files: &[FileInfo], target: Target) -> Result<Vec<FileInfo>, Plan
         .map(|f| f.name.min.get())
         .filter(|min| *min > end + 1)
         .min();
-    if let (Target::Latest | Target::Before(_), Some(next)) = (target, beyond) {
+    let beyond = beyond.filter(|next| match target {
+        Target::Latest => true,
+        Target::Txid(_) => false,
+        // Not if all files together reach over the gap.
+        Target::Before(_) => {
+            !(next - 1..60).any(|t| by_the_book(files, Target::Txid(Txid::new(t))).is_ok())
+        }
+    });
+    if let Some(next) = beyond {
         return Err(PlanError::NonContiguous {
             have: Txid::new(end),
             next: Txid::new(next),

@@ -1,0 +1,110 @@
+//! Which files of level 0 may go.
+//!
+//! Promise: what stays restores every TXID that could be restored before and that a file which stays ends at. Litestream
+//! deletes up to the first file that is too young, which may lie within a compacted file; the young ones after it then have
+//! nothing to stand on. Here level 0 goes by whole compacted files.
+
+use std::time::Duration;
+
+use ltx::{FileName, Txid};
+
+use super::{all_but_newest, cutoff, sorted};
+use crate::chain::points::{End, ends};
+use crate::env::UnixMillis;
+use crate::{FileInfo, Level};
+
+/// The files of level 0 to delete, oldest first, given all files of all levels in any order: those older than `keep` that
+/// level 1 covers, or that are older than all of level 1 and lie below a snapshot. The first that is too young or not covered
+/// ends it, and the newest always stays. Zero keeps all.
+pub fn l0_retention(files: &[FileInfo], now: UnixMillis, keep: Duration) -> Vec<(Level, FileName)> {
+    if keep.is_zero() {
+        return Vec::new();
+    }
+    let cutoff = cutoff(now, keep);
+    let level_0 = sorted(files, Level::L0);
+    let covered = Covered::new(files);
+    let mut old: Vec<(Level, FileName)> = all_but_newest(&level_0)
+        .take_while(|f| f.created < cutoff && covered.holds(f.name))
+        .map(|f| (f.level, f.name))
+        .collect();
+    if let Some((_, last)) = old.last() {
+        let end = replaced(&ends(files), last.max);
+        old.retain(|(_, name)| name.max <= end);
+    }
+    old
+}
+
+/// The last TXID up to `limit` at which all restores that reach beyond it can do without level 0 below it, and none of the
+/// restores to an end of the other levels before it needs level 0.
+fn replaced(ends: &[End], limit: Txid) -> Txid {
+    let (mut with, mut without, mut end) = (Txid::ZERO, Txid::ZERO, Txid::ZERO);
+    for (max, starts) in ends.iter().take_while(|(max, _)| *max <= limit) {
+        let reaches = |from: Txid, l0: bool| {
+            let mut starts = starts.iter().filter(|(_, level)| l0 || *level != Level::L0);
+            starts.any(|(min, _)| *min <= from.next())
+        };
+        let was_reached = reaches(with, true);
+        if was_reached {
+            with = *max;
+        }
+        if reaches(without, false) {
+            without = *max;
+        }
+        // Only files of level 0 end here: the compacted file that holds them ends later.
+        if starts.iter().all(|(_, level)| *level == Level::L0) {
+            continue;
+        }
+        if was_reached && without != *max {
+            return end;
+        }
+        if with == without {
+            end = *max;
+        }
+    }
+    end
+}
+
+/// What level 1 holds.
+struct Covered {
+    /// Disjoint, ascending, and not adjacent.
+    runs: Vec<(Txid, Txid)>,
+    /// The end of the newest snapshot.
+    snapshot: Txid,
+}
+
+impl Covered {
+    fn new(files: &[FileInfo]) -> Covered {
+        let mut level_1: Vec<FileName> = files
+            .iter()
+            .filter(|f| f.level.get() == 1)
+            .map(|f| f.name)
+            .collect();
+        level_1.sort_unstable();
+        let mut runs: Vec<(Txid, Txid)> = Vec::new();
+        for name in level_1 {
+            match runs.last_mut() {
+                Some((_, end)) if name.min <= end.next() => *end = name.max.max(*end),
+                _ => runs.push((name.min, name.max)),
+            }
+        }
+        let snapshots = files
+            .iter()
+            .filter(|f| f.level == Level::SNAPSHOT && f.name.min.get() == 1);
+        let snapshot = snapshots.map(|f| f.name.max).max().unwrap_or_default();
+        Covered { runs, snapshot }
+    }
+
+    fn holds(&self, name: FileName) -> bool {
+        let Some(first) = self.runs.first() else {
+            return false;
+        };
+        if name.max < first.0 {
+            return name.max <= self.snapshot;
+        }
+        let next = self.runs.partition_point(|(min, _)| *min <= name.min);
+        next > 0 && name.max <= self.runs[next - 1].1
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! One replica of a database as all who work on it see it: its files, its progress, its last errors.
+
+use std::sync::Arc;
+
+use litestream_replica::SharedReplica;
+use ltx::Txid;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use crate::catalogue::Catalogue;
+
+/// How one replica stands.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaStatus {
+    /// `file`, `s3`, …
+    pub kind: &'static str,
+    /// Where it is, without secrets.
+    pub location: String,
+    /// End of its contiguous part, once known.
+    pub position: Option<Txid>,
+    /// Why upload does not work, if it does not.
+    pub upload_error: Option<String>,
+    /// Why compaction, snapshots or retention do not work, if they do not.
+    pub upkeep_error: Option<String>,
+}
+
+/// The uploader's progress, for those who wait for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Progress {
+    /// End of what is in the replica.
+    pub position: Option<Txid>,
+    /// How often what is staged got other numbers.
+    pub numbering: u64,
+    /// Passes begun.
+    pub begun: u64,
+    /// Passes ended, successful or not.
+    pub ended: u64,
+    /// The last pass failed.
+    pub failed: bool,
+    /// Nothing will come any more.
+    pub closed: bool,
+}
+
+/// See the module.
+pub(crate) struct Link {
+    pub replica: SharedReplica,
+    pub catalogue: Mutex<Catalogue>,
+    pub progress: watch::Sender<Progress>,
+    /// Asks for an upload pass now, also while backing off.
+    pub kick: Notify,
+    /// Files or position changed: there may be something to compact or delete.
+    pub changed: Notify,
+    status: Mutex<ReplicaStatus>,
+    /// The last upload failure, for whoever waits.
+    failure: Mutex<Option<Arc<crate::Error>>>,
+}
+
+impl Link {
+    pub fn new(replica: SharedReplica) -> Link {
+        let status = ReplicaStatus {
+            kind: replica.kind(),
+            location: replica.location(),
+            ..ReplicaStatus::default()
+        };
+        Link {
+            replica,
+            catalogue: Mutex::default(),
+            progress: watch::Sender::new(Progress::default()),
+            kick: Notify::new(),
+            changed: Notify::new(),
+            status: Mutex::new(status),
+            failure: Mutex::new(None),
+        }
+    }
+
+    pub fn status(&self) -> ReplicaStatus {
+        self.status.lock().clone()
+    }
+
+    /// End of its contiguous part; `None` if that is not known.
+    pub fn position(&self) -> Option<Txid> {
+        self.progress.borrow().position
+    }
+
+    /// It reaches so far.
+    pub fn reached(&self, position: Txid) {
+        self.status.lock().position = Some(position);
+        self.progress.send_modify(|p| p.position = Some(position));
+        self.changed.notify_one();
+    }
+
+    /// What is staged from now on goes by other numbers: a number given before says nothing any more.
+    pub fn rebased(&self) {
+        self.progress.send_modify(|p| p.numbering += 1);
+    }
+
+    pub fn pass_begins(&self) {
+        self.progress.send_modify(|p| p.begun += 1);
+    }
+
+    pub fn pass_ended(&self, error: Option<crate::Error>) {
+        self.status.lock().upload_error = error.as_ref().map(ToString::to_string);
+        let failed = error.is_some();
+        *self.failure.lock() = error.map(Arc::new);
+        self.progress.send_modify(|p| {
+            p.ended += 1;
+            p.failed = failed;
+        });
+    }
+
+    /// The failure of the last pass.
+    pub fn failure(&self) -> crate::Error {
+        self.failure
+            .lock()
+            .clone()
+            .map_or(crate::Error::NoPosition, crate::Error::Upload)
+    }
+
+    pub fn upkeep(&self, error: Option<String>) {
+        self.status.lock().upkeep_error = error;
+    }
+
+    /// Nobody need wait any more.
+    pub fn closed(&self) {
+        self.progress.send_modify(|p| p.closed = true);
+    }
+}

@@ -1,0 +1,172 @@
+//! What is due in a replica, and when something will be: decided from what is known, without asking anybody.
+//!
+//! Promise: nothing is due, and no time is named, for a replica in which nothing can change.
+
+use std::time::Duration;
+
+use litestream_replica::chain::schedule;
+use litestream_replica::env::UnixMillis;
+use litestream_replica::{FileInfo, Level};
+use ltx::Txid;
+
+use crate::catalogue::Catalogue;
+use crate::policy::Policy;
+
+/// Level 0 is looked through at most this often.
+const L0_CHECK: Duration = Duration::from_secs(15);
+/// Snapshots are looked through at most this often.
+const SNAPSHOT_CHECK: Duration = Duration::from_mins(1);
+/// The first file holds the whole database. If it is at least this large, it is not compacted: level by level it would be uploaded
+/// again, to no use.
+const BASE_BYTES: u64 = 1 << 20;
+
+/// Something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Duty {
+    /// Merge what is new in the level below into this one.
+    Compact(Level),
+    /// Take a snapshot.
+    Snapshot,
+    /// Delete what is compacted and old in level 0.
+    TrimL0,
+    /// Delete old snapshots and what went with them.
+    TrimSnapshots,
+}
+
+/// What is remembered of duties done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// When each level was last compacted, or a snapshot asked for.
+    ran: [Option<UnixMillis>; 10],
+    l0_checked: Option<UnixMillis>,
+    snapshots_checked: Option<UnixMillis>,
+}
+
+impl Memory {
+    /// A duty was done.
+    pub fn done(&mut self, duty: Duty, now: UnixMillis) {
+        match duty {
+            Duty::Compact(level) => {
+                self.ran[usize::from(level.get())] = Some(now);
+                if level == Level::L1 {
+                    self.l0_checked = None;
+                }
+            }
+            Duty::Snapshot => {
+                self.ran[usize::from(Level::SNAPSHOT.get())] = Some(now);
+                self.snapshots_checked = None;
+            }
+            Duty::TrimL0 => self.l0_checked = Some(now),
+            Duty::TrimSnapshots => self.snapshots_checked = Some(now),
+        }
+    }
+}
+
+/// What decides.
+pub(crate) struct View<'a> {
+    pub catalogue: &'a Catalogue,
+    pub policy: &'a Policy,
+    pub memory: &'a Memory,
+    /// End of the replica's contiguous part.
+    pub position: Txid,
+    pub now: UnixMillis,
+    /// Shifts what comes by the clock, so that many databases don't come at once; below 1.
+    pub jitter: f64,
+}
+
+impl View<'_> {
+    /// Everything that is or will be due, with the time from when on.
+    pub fn duties(&self) -> Vec<(UnixMillis, Duty)> {
+        let mut duties = Vec::new();
+        for (level, interval) in &self.policy.levels {
+            duties.extend(self.compact(*level, *interval));
+        }
+        duties.extend(self.snapshot());
+        if self.policy.deletes {
+            duties.extend(self.trim_l0());
+            duties.extend(self.trim_snapshots());
+        }
+        duties.sort_unstable();
+        duties
+    }
+
+    fn compact(&self, level: Level, interval: Duration) -> Option<(UnixMillis, Duty)> {
+        let below = Level::new(level.get() - 1)?;
+        let end = self.catalogue.end(level);
+        let mut new = self.catalogue.after(below, end);
+        new.find(|file| !is_base(file))?;
+        let newest = self.catalogue.level(level).next_back();
+        Some((self.slot(level, newest, interval), Duty::Compact(level)))
+    }
+
+    fn snapshot(&self) -> Option<(UnixMillis, Duty)> {
+        let interval = self.policy.snapshot_interval;
+        let newest = self.newest_snapshot();
+        let end = newest.map_or(Txid::ZERO, |file| file.name.max);
+        if interval.is_zero() || self.position <= end {
+            return None;
+        }
+        Some((self.slot(Level::SNAPSHOT, newest, interval), Duty::Snapshot))
+    }
+
+    /// The snapshot that reaches furthest; the first file of all is as good as one.
+    fn newest_snapshot(&self) -> Option<&FileInfo> {
+        let snapshot = self.catalogue.level(Level::SNAPSHOT).next_back();
+        snapshot.or_else(|| self.base())
+    }
+
+    fn base(&self) -> Option<&FileInfo> {
+        let mut level0 = self.catalogue.level(Level::L0);
+        level0.next().filter(|file| is_base(file))
+    }
+
+    /// The time after the slot of what was done last; at once if nothing was.
+    fn slot(&self, level: Level, newest: Option<&FileInfo>, interval: Duration) -> UnixMillis {
+        let ran = self.memory.ran[usize::from(level.get())];
+        let Some(last) = newest.map(|file| file.created).max(ran) else {
+            return UnixMillis(i64::MIN);
+        };
+        // The clock may have been set back.
+        let last = last.min(self.now);
+        let tenth = interval.as_millis() as f64 / 10.0;
+        let UnixMillis(slot) = schedule::slot(last, interval);
+        let shift = interval.as_millis() as i64 + (tenth * self.jitter) as i64;
+        UnixMillis(slot.saturating_add(shift))
+    }
+
+    fn trim_l0(&self) -> Option<(UnixMillis, Duty)> {
+        if self.policy.l0_retention.is_zero() {
+            return None;
+        }
+        let mut level0 = self.catalogue.level(Level::L0).filter(|f| !is_base(f));
+        let (oldest, _newer) = (level0.next()?, level0.next()?);
+        if oldest.name.max > self.catalogue.end(Level::L1) {
+            return None;
+        }
+        let at = after(Some(oldest.created), self.policy.l0_retention)?;
+        let earliest = after(self.memory.l0_checked, L0_CHECK);
+        Some((earliest.map_or(at, |e| e.max(at)), Duty::TrimL0))
+    }
+
+    fn trim_snapshots(&self) -> Option<(UnixMillis, Duty)> {
+        let mut snapshots = self
+            .base()
+            .into_iter()
+            .chain(self.catalogue.level(Level::SNAPSHOT));
+        // The oldest goes when the one after it is old enough to begin the window.
+        let (_oldest, next) = (snapshots.next()?, snapshots.next()?);
+        let at = after(Some(next.created), self.policy.snapshot_retention)?;
+        let earliest = after(self.memory.snapshots_checked, SNAPSHOT_CHECK);
+        Some((earliest.map_or(at, |e| e.max(at)), Duty::TrimSnapshots))
+    }
+}
+
+/// Whether a file is the first of a replica and large.
+pub(crate) fn is_base(file: &FileInfo) -> bool {
+    file.level == Level::L0 && file.name.min == Txid::new(1) && file.size >= BASE_BYTES
+}
+
+fn after(time: Option<UnixMillis>, pause: Duration) -> Option<UnixMillis> {
+    let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+    Some(UnixMillis(time?.0.saturating_add(pause)))
+}

@@ -1,0 +1,268 @@
+//! Keeping one replica small: compaction, snapshots, retention.
+//!
+//! Owns nothing but its memory of what was done; the files are the catalogue's. Promise: it works on what lies in the contiguous part
+//! of the replica, never makes a hole, and costs nothing while nothing changes.
+
+pub(crate) mod duty;
+pub(crate) mod merge;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use litestream_replica::chain::{compact, position, retain};
+use litestream_replica::env::{Env, Monotonic};
+use litestream_replica::retry::Backoff;
+use litestream_replica::{FileInfo, Level, Source};
+use ltx::{FileName, Txid};
+use tokio::sync::Mutex;
+
+use crate::depot::Depot;
+use crate::error::{Error, Result};
+use crate::link::Link;
+use crate::policy::Policy;
+use crate::upload::Worker;
+use crate::worker::{Command, created};
+use duty::{Duty, Memory, View, is_base};
+use merge::{Inputs, Merger};
+
+/// First wait after a duty failed.
+const FAILED_WAIT: Duration = Duration::from_secs(1);
+/// Longest sleep: the clock may be set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_hours(1);
+/// Files deleted by one request.
+const DELETE_BATCH: usize = 500;
+
+/// See the module.
+pub(crate) struct Upkeep {
+    pub env: Env,
+    pub link: Arc<Link>,
+    pub depot: Arc<Depot>,
+    pub policy: Policy,
+    pub worker: Worker,
+    pub name: String,
+    pub merger: Merger,
+    /// Held while a duty is done: one at a time.
+    pub state: Mutex<State>,
+}
+
+/// What is remembered.
+#[derive(Default)]
+pub(crate) struct State {
+    memory: Memory,
+    /// Duties that failed, and when they may be tried again.
+    failed: BTreeMap<Duty, (Backoff, Monotonic)>,
+    /// Files up to here are damaged in the replica; a snapshot stands in for them.
+    damaged: Txid,
+    jitter: Option<f64>,
+}
+
+impl Upkeep {
+    /// Runs until the task is aborted.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let next = self.next().await;
+            let Some((wait, duty)) = next else {
+                self.link.changed.notified().await;
+                continue;
+            };
+            if wait.is_zero() {
+                self.perform(duty).await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = self.link.changed.notified() => {}
+                () = self.env.clock.sleep_async(wait.min(SLEEP_MAX)) => {}
+            }
+        }
+    }
+
+    /// The duty that comes next, and in how long.
+    async fn next(&self) -> Option<(Duration, Duty)> {
+        let position = self.link.position()?;
+        let mut state = self.state.lock().await;
+        let (now, clock) = (self.env.clock.now(), self.env.clock.monotonic());
+        // The top bits as a fraction.
+        let jitter = *state.jitter.get_or_insert_with(|| {
+            (self.env.entropy.next_u64() >> 32) as f64 / f64::from(u32::MAX)
+        });
+        let catalogue = self.link.catalogue.lock();
+        let view = View {
+            catalogue: &catalogue,
+            policy: &self.policy,
+            memory: &state.memory,
+            position,
+            now,
+            jitter,
+        };
+        let duties = view.duties().into_iter().map(|(at, duty)| {
+            let wait = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
+            let pause = state
+                .failed
+                .get(&duty)
+                .map_or(Duration::ZERO, |(_, until)| until.since(clock));
+            (Duration::from_millis(wait).max(pause), duty)
+        });
+        duties.min()
+    }
+
+    async fn perform(&self, duty: Duty) {
+        let mut state = self.state.lock().await;
+        let result = match duty {
+            Duty::Compact(level) => self.compact(level, Txid::new(u64::MAX), &mut state).await,
+            Duty::Snapshot => self.snapshot().await,
+            Duty::TrimL0 => self.trim_l0().await,
+            Duty::TrimSnapshots => self.trim_snapshots().await,
+        };
+        let now = self.env.clock.now();
+        match result {
+            Ok(()) => {
+                state.memory.done(duty, now);
+                state.failed.remove(&duty);
+                if state.failed.is_empty() {
+                    self.link.upkeep(None);
+                }
+            }
+            Err(error) => {
+                tracing::error!(db = %self.name, replica = self.link.replica.kind(), ?duty, error = %error, "upkeep failed, trying again later");
+                let clock = self.env.clock.monotonic();
+                let (backoff, until) = state
+                    .failed
+                    .entry(duty)
+                    .or_insert((Backoff::new(FAILED_WAIT), clock));
+                *until = clock + backoff.next(self.env.entropy.next_u64());
+                self.link.upkeep(Some(error.to_string()));
+            }
+        }
+    }
+
+    /// Compacts level 0 of the replica as far as it goes, before files come that were merged elsewhere.
+    pub async fn compact_up_to(&self, level: Level, end: Txid) -> Result<()> {
+        let mut state = self.state.lock().await;
+        self.compact(level, end, &mut state).await
+    }
+
+    async fn compact(&self, into: Level, end: Txid, state: &mut State) -> Result<()> {
+        loop {
+            let inputs = self.inputs(into, end, state.damaged);
+            let Some(last) = inputs.last().map(|f| f.name.max) else {
+                return Ok(());
+            };
+            match self.merge(into, inputs).await {
+                Ok(()) => {}
+                Err(Failure::Gone(level, name)) => {
+                    // Somebody else deleted it: what is known is wrong.
+                    self.link.catalogue.lock().gone(level, name);
+                }
+                Err(Failure::Damaged(file, error)) => {
+                    tracing::error!(db = %self.name, level = %file.level, name = %file.name, error = %error,
+                        "file in the replica is damaged, taking a snapshot that stands in for it");
+                    self.worker.request(Command::Snapshot).await?;
+                    self.link.kick.notify_one();
+                    state.damaged = last;
+                }
+                Err(Failure::Other(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// What comes next into a level: contiguous, in the contiguous part of the replica.
+    fn inputs(&self, into: Level, end: Txid, damaged: Txid) -> Vec<FileInfo> {
+        let Some(below) = Level::new(into.get() - 1) else {
+            return Vec::new();
+        };
+        let end = end.min(self.link.position().unwrap_or_default());
+        let mut files = self.link.catalogue.lock().all();
+        files.retain(|f| f.name.max <= end && (f.level != below || f.name.min > damaged));
+        for file in files.iter_mut().filter(|file| is_base(file)) {
+            // As good as a snapshot, and left alone like one.
+            file.level = Level::SNAPSHOT;
+        }
+        compact::compact_inputs(&files, into)
+    }
+
+    async fn merge(&self, into: Level, inputs: Vec<FileInfo>) -> Result<(), Failure> {
+        let merged = self.merger.run(into, Inputs::Replica(inputs)).await?;
+        let path = self.depot.path(into, merged.name);
+        let source = Source::File(path);
+        let written = self
+            .link
+            .replica
+            .write(into, merged.name, source, created(&merged.header))
+            .await
+            .map_err(Error::from)?;
+        self.link.catalogue.lock().written(written);
+        tracing::info!(db = %self.name, level = %into, name = %merged.name, inputs = merged.inputs, size = written.size, "compaction complete");
+        self.depot.trim()?;
+        Ok(())
+    }
+
+    async fn snapshot(&self) -> Result<()> {
+        let name = self.worker.request(Command::Snapshot).await?.what;
+        self.depot.snapshot_staged(name);
+        self.link.kick.notify_one();
+        Ok(())
+    }
+
+    async fn trim_l0(&self) -> Result<()> {
+        let (now, keep) = (self.env.clock.now(), self.policy.l0_retention);
+        let files = self.link.catalogue.lock().all();
+        self.delete(retain::l0_retention(&files, now, keep)).await
+    }
+
+    async fn trim_snapshots(&self) -> Result<()> {
+        let (now, policy) = (self.env.clock.now(), &self.policy);
+        let files = self.link.catalogue.lock().all();
+        let window = policy.snapshot_retention;
+        self.delete(retain::keep_rules_retention(
+            &files,
+            now,
+            window,
+            &policy.keep,
+        ))
+        .await?;
+        // What lay below them in level 0 may not be needed any more.
+        self.trim_l0().await
+    }
+
+    /// Deletes files, but never what the rest needs to reach as far as before.
+    async fn delete(&self, doomed: Vec<(Level, FileName)>) -> Result<()> {
+        for batch in doomed.chunks(DELETE_BATCH) {
+            let files = self.link.catalogue.lock().all();
+            let rest: Vec<FileInfo> = files
+                .iter()
+                .filter(|f| !batch.contains(&(f.level, f.name)))
+                .copied()
+                .collect();
+            if position::position(&rest).contiguous < position::position(&files).contiguous {
+                return Err(Error::WouldMakeHole(batch[0].1));
+            }
+            self.link.replica.delete(batch).await?;
+            let mut catalogue = self.link.catalogue.lock();
+            for (level, name) in batch {
+                catalogue.gone(*level, *name);
+            }
+        }
+        if !doomed.is_empty() {
+            tracing::info!(db = %self.name, replica = self.link.replica.kind(), files = doomed.len(), "old files deleted");
+        }
+        Ok(())
+    }
+}
+
+/// Why a merge failed.
+pub(crate) enum Failure {
+    /// An input is not there any more.
+    Gone(Level, FileName),
+    /// An input is damaged in the replica.
+    Damaged(FileInfo, Box<Error>),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Other(error)
+    }
+}
