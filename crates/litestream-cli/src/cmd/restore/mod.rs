@@ -316,12 +316,18 @@ impl Job {
             };
             return Err(Failure::new(text));
         }
-        let empty = is_empty(replica).await?;
+        let old = !replica.list_v3().await.map_err(Failure::new)?.is_empty();
+        // Backups of 0.3 are restored, but never followed.
+        let old_followed = old && self.follow.is_some();
+        let empty = (!old || old_followed) && !has_ltx(replica).await?;
         // A replica with files of which none make up its latest state is damaged, not absent.
         if self.if_replica_exists && (empty || self.request.target != Target::Latest) {
             return self.skip("no matching backups found");
         }
         Err(Failure::new(match (self.request.target, empty) {
+            (_, true) if old_followed => format!(
+                "{error} to follow: there is only a backup of Litestream 0.3; restore it without -f"
+            ),
             (Target::Timestamp(_), true) => "no backups found".to_owned(),
             (Target::Timestamp(_), false) => "timestamp does not exist".to_owned(),
             _ => error.to_string(),
@@ -334,17 +340,12 @@ fn txid_text(txid: Option<Txid>) -> String {
     txid.map_or_else(String::new, |txid| txid.to_string())
 }
 
-async fn is_empty(replica: &SharedReplica) -> Result<bool> {
+async fn has_ltx(replica: &SharedReplica) -> Result<bool> {
     for level in Level::all() {
-        if !replica
-            .list(level, None, false)
-            .await
-            .map_err(Failure::new)?
-            .is_empty()
-        {
-            return Ok(false);
+        let files = replica.list(level, None, false).await;
+        if !files.map_err(Failure::new)?.is_empty() {
+            return Ok(true);
         }
     }
-    let old = replica.list_v3().await.map_err(Failure::new)?;
-    Ok(old.is_empty())
+    Ok(false)
 }
