@@ -180,7 +180,14 @@ impl Inner {
                 self.env.disk.metadata(dir).ok()
             });
         make_dir(&*self.env.disk, &dir, like.as_ref())?;
-        self.remove_leftovers(&dir)?;
+        let is_first = self.ready.lock().iter().all(|ready| !ready);
+        for level in Level::all() {
+            // A level may not be written again for long.
+            let other = key::level_dir(&self.root, level);
+            if other == dir || is_first && self.env.disk.metadata(&other).is_ok() {
+                self.remove_leftovers(&other)?;
+            }
+        }
         self.ready.lock()[at] = true;
         Ok(())
     }
