@@ -8,6 +8,7 @@ pub mod engine;
 pub mod enumerate;
 pub mod env;
 pub mod episode;
+pub mod follow;
 pub mod history;
 pub mod log;
 pub mod operator;

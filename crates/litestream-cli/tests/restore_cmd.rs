@@ -98,12 +98,32 @@ fn arguments_are_checked_in_order() {
             "configuration files are not supported in this version",
         ),
         (
-            &["restore", "-f", "-o", "x", "file:///x"],
-            "Error: -f: follow mode is not available in this version",
+            &[
+                "restore",
+                "-f",
+                "-txid",
+                "0000000000000001",
+                "-o",
+                "x",
+                "file:///x",
+            ],
+            "Error: cannot use follow mode with -txid",
         ),
         (
-            &["restore", "-follow-interval", "1s", "-o", "x", "file:///x"],
-            "follow mode is not available",
+            &[
+                "restore",
+                "-f",
+                "-timestamp",
+                "2030-01-01T00:00:00Z",
+                "-o",
+                "x",
+                "file:///x",
+            ],
+            "Error: cannot use follow mode with -timestamp",
+        ),
+        (
+            &["restore", "-f", "-dry-run", "-o", "x", "file:///x"],
+            "Error: cannot use -dry-run with -f",
         ),
         (
             &["restore", "-no-expand-env", "-o", "x", "file:///x"],

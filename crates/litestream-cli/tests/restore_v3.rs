@@ -154,6 +154,25 @@ fn restore_says_what_it_does() {
     assert_eq!(place.names(), ["backup", "out.db"]);
 }
 
+/// As with the original, but for the words.
+#[test]
+fn follow_mode_takes_none_and_says_so() {
+    let place = Place::new();
+    backed_up(&place);
+    let url = place.url();
+    let done = place.run(&["restore", "-f", "-o", "out.db", &url]);
+    let text = "Error: no matching backup files available to follow: there is only a backup of Litestream 0.3; restore it without -f\n";
+    assert_eq!((done.code, done.stderr.as_str()), (1, text));
+    let args = ["restore", "-f", "-if-replica-exists", "-o", "out.db"];
+    let done = place.run(&[&args[..], &[&url]].concat());
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(
+        done.stderr.contains("no matching backups found"),
+        "{done:?}"
+    );
+    assert_eq!(place.names(), ["backup"]);
+}
+
 #[test]
 fn points_in_time_and_their_absence() {
     let place = Place::new();

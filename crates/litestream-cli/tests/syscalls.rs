@@ -6,6 +6,7 @@
 )]
 
 mod oracle;
+mod strace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,37 +15,9 @@ use std::time::{Duration, Instant};
 
 use oracle::{app, assert_contiguous, assert_same, fill, image, leftovers, restore};
 use rusqlite::Connection;
+use strace::{CHANGING, counts, points, trace_of};
 
 const OURS: &str = env!("CARGO_BIN_EXE_litestream");
-
-/// Calls that change files.
-const CHANGING: &[&str] = &[
-    "pwrite64",
-    "pwritev",
-    "write",
-    "copy_file_range",
-    "rename",
-    "renameat",
-    "renameat2",
-    "link",
-    "linkat",
-    "unlink",
-    "unlinkat",
-    "ftruncate",
-    "fallocate",
-    "fsync",
-    "fdatasync",
-    "sync_file_range",
-    "mkdir",
-    "mkdirat",
-    "utimensat",
-    "fchmod",
-    "chmod",
-    "fchmodat",
-    "fchown",
-    "chown",
-    "fchownat",
-];
 
 struct Place {
     dir: tempfile::TempDir,
@@ -152,47 +125,6 @@ fn live(place: &Place, strace: &[String]) {
         assert!(start.elapsed() < Duration::from_secs(30));
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// For each changing call how often the thread made it that made it most.
-fn counts(trace: &str) -> BTreeMap<String, usize> {
-    let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for line in trace.lines() {
-        let Some((thread, call)) = line.split_once(' ') else {
-            continue;
-        };
-        let name = call.trim_start().split('(').next().unwrap_or_default();
-        if CHANGING.contains(&name) {
-            *counts
-                .entry((name.to_owned(), thread.to_owned()))
-                .or_default() += 1;
-        }
-    }
-    let mut most: BTreeMap<String, usize> = BTreeMap::new();
-    for ((name, _), count) in counts {
-        let entry = most.entry(name).or_default();
-        *entry = count.max(*entry);
-    }
-    most
-}
-
-/// All points, or about `limit` of them: as many of a call that was made often as of one that was not, spread over the run.
-fn points(counts: &BTreeMap<String, usize>, limit: usize) -> Vec<(String, usize)> {
-    let mut each = 1;
-    while each < limit && counts.values().map(|&c| c.min(each)).sum::<usize>() < limit {
-        each += 1;
-    }
-    let mut points = Vec::new();
-    for (name, &count) in counts {
-        let chosen = count.min(each);
-        points.extend((0..chosen).map(|i| (name.clone(), 1 + i * count / chosen)));
-    }
-    points
-}
-
-/// strace knows only calls that the machine has: those that were seen.
-fn trace_of(name: &str) -> Vec<String> {
-    vec!["-e".into(), format!("trace={name}")]
 }
 
 /// Kills `run` at each of its points, or at `limit` of them spread over all (`LITESTREAM_POINTS` sets another limit).

@@ -1,6 +1,7 @@
 //! A live SQLite database being captured, shipped and restored: the library behind `litestream`.
 //!
-//! [`Replicator`] runs one database with its replica; [`restore`] gives a database back. The database is never
+//! [`Replicator`] runs one database with its replica; [`restore`] gives a database back, and
+//! [`follow`] keeps a copy of it up to date. The database is never
 //! written, and writers are never held up for longer than a moment; see `ARCHITECTURE.md`.
 
 mod capture;
@@ -9,6 +10,7 @@ mod checkpoint_policy;
 mod database;
 mod depot;
 mod error;
+pub mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
 mod link;

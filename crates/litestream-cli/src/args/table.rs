@@ -8,9 +8,6 @@ use super::{Command, Flag, Kind, closest};
 pub const NO_CONFIG: &str = "configuration files are not supported in this version; \
      give the database and the replica URL on the command line instead";
 
-const NO_FOLLOW: &str = "follow mode is not available in this version; \
-     run litestream restore -force -o PATH URL as often as the copy is to be renewed";
-
 pub(crate) const fn flag(
     name: &'static str,
     kind: Kind,
@@ -232,8 +229,22 @@ Defaults to use the latest available backup.",
 once the restored one is complete.",
         ),
         flag("json", Kind::Bool, "", "Output raw JSON summary."),
-        unavailable("f", Kind::Bool, NO_FOLLOW),
-        unavailable("follow-interval", Kind::Duration, NO_FOLLOW),
+        flag(
+            "f",
+            Kind::Bool,
+            "",
+            "Follow: keep the restored database up to date for readers until a
+signal comes. Started again, it goes on from OUTPUT-txid.",
+        ),
+        with_default(
+            "1s",
+            flag(
+                "follow-interval",
+                Kind::Duration,
+                "DURATION",
+                "How often to look for changes with -f.",
+            ),
+        ),
         with_default(
             "8",
             flag(
@@ -271,6 +282,9 @@ terminal), none, bar, json (one object per line).",
 
 \t# Restore the state before a given point in time.
 \t$ litestream restore -timestamp 2030-01-01T00:00:00Z -o /tmp/db file:///backup/app
+
+\t# Keep a copy for reading up to date.
+\t$ litestream restore -f -o /tmp/replica.db file:///backup/app
 
 \t# Preview the restore plan without writing a database.
 \t$ litestream restore -dry-run -o /tmp/db file:///backup/app",

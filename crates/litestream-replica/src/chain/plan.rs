@@ -133,7 +133,7 @@ pub(super) fn plan_among(
 /// As far as the files that qualify reach without a gap: a snapshot, if there is one, then always the file that
 /// reaches furthest among those that continue.
 pub(super) fn reach(files: &[FileInfo], qualifies: impl Fn(&FileInfo) -> bool) -> Vec<FileInfo> {
-    let (snapshots, mut rest): (Vec<&FileInfo>, Vec<&FileInfo>) = files
+    let (snapshots, rest): (Vec<&FileInfo>, Vec<&FileInfo>) = files
         .iter()
         .filter(|f| qualifies(f))
         .partition(|f| f.level == Level::SNAPSHOT);
@@ -144,7 +144,22 @@ pub(super) fn reach(files: &[FileInfo], qualifies: impl Fn(&FileInfo) -> bool) -
         .min_by_key(|f| (std::cmp::Reverse(f.name.max), f.created));
 
     let mut reached: Vec<FileInfo> = snapshot.into_iter().copied().collect();
-    let mut end = snapshot.map_or(0, |f| f.name.max.get());
+    let end = snapshot.map_or(Txid::ZERO, |f| f.name.max);
+    extend(&mut reached, end, rest);
+    reached
+}
+
+/// The files that lead on from the state after `after`, as far as they reach without a gap, in the order in which they are
+/// to be applied; none if no file continues there. Files of any level count alike.
+pub fn continuation(files: &[FileInfo], after: Txid) -> Vec<FileInfo> {
+    let mut reached = Vec::new();
+    extend(&mut reached, after, files.iter().collect());
+    reached
+}
+
+/// Always the file that reaches furthest among those that continue at `end`.
+fn extend(reached: &mut Vec<FileInfo>, end: Txid, mut rest: Vec<&FileInfo>) {
+    let mut end = end.get();
     rest.sort_unstable_by_key(|f| f.name.min);
     let mut rest = rest.into_iter().peekable();
     let mut best: Option<&FileInfo> = None;
@@ -160,7 +175,7 @@ pub(super) fn reach(files: &[FileInfo], qualifies: impl Fn(&FileInfo) -> bool) -
                 end = file.name.max.get();
                 reached.push(*file);
             }
-            _ => return reached,
+            _ => return,
         }
     }
 }

@@ -153,7 +153,7 @@ pub(super) fn is_shm(path: &Path) -> bool {
 }
 
 /// Removes files of a database that has been replaced.
-pub(super) fn remove(disk: &dyn Disk, old: Vec<PathBuf>) {
+pub(crate) fn remove(disk: &dyn Disk, old: Vec<PathBuf>) {
     for path in old {
         match disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -165,7 +165,7 @@ pub(super) fn remove(disk: &dyn Disk, old: Vec<PathBuf>) {
 }
 
 /// The folder a file lies in.
-pub(super) fn dir(path: &Path) -> &Path {
+pub(crate) fn dir(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -173,7 +173,7 @@ pub(super) fn dir(path: &Path) -> &Path {
 }
 
 /// `path` with something added to its name.
-pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)

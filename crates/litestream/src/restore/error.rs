@@ -190,7 +190,7 @@ pub enum RestoreError {
 
 impl RestoreError {
     /// Planning again may help: the replica is not what was listed.
-    pub(super) fn plan_is_stale(&self) -> bool {
+    pub(crate) fn plan_is_stale(&self) -> bool {
         matches!(
             self,
             RestoreError::Gone(_)
@@ -250,18 +250,18 @@ impl RestoreError {
         matches!(self, RestoreError::NoBackup)
     }
 
-    pub(super) fn mismatch(file: FileInfo, what: impl Into<String>) -> RestoreError {
+    pub(crate) fn mismatch(file: FileInfo, what: impl Into<String>) -> RestoreError {
         RestoreError::Mismatch {
             file,
             what: what.into(),
         }
     }
 
-    pub(super) fn damaged(file: FileInfo) -> impl FnOnce(ltx::Error) -> RestoreError {
+    pub(crate) fn damaged(file: FileInfo) -> impl FnOnce(ltx::Error) -> RestoreError {
         move |source| RestoreError::Damaged { file, source }
     }
 
-    pub(super) fn output(
+    pub(crate) fn output(
         action: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(io::Error) -> RestoreError {

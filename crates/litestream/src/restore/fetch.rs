@@ -240,7 +240,7 @@ pub(super) async fn header(
     Header::decode(&bytes).map_err(RestoreError::damaged(file))
 }
 
-fn fetch_error(file: FileInfo, source: litestream_replica::Error) -> RestoreError {
+pub(crate) fn fetch_error(file: FileInfo, source: litestream_replica::Error) -> RestoreError {
     if source.is_not_found() {
         RestoreError::Gone(file)
     } else {

@@ -10,7 +10,7 @@
 //!
 //! Promise: the output is either what it was, or the database at the target, complete, verified and durable.
 
-mod aside;
+pub(crate) mod aside;
 mod choose;
 mod claims;
 mod error;
@@ -37,8 +37,11 @@ mod worker;
 
 pub use choose::{Backup, choose};
 pub use error::RestoreError;
+pub(crate) use fetch::fetch_error;
 pub use integrity::IntegrityCheck;
 pub use plan::{Plan, Target, plan};
 pub use request::{Event, Outcome, Progress, Request};
 pub use run::run;
+pub(crate) use run::{Prepare, on_thread, run_prepared};
 pub use several::{Restored, run_any};
+pub(crate) use temp::{Scratch, remove_leftovers};

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use litestream_replica::SharedReplica;
 use litestream_replica::chain::before::Times;
-use litestream_replica::env::{Env, UnixMillis};
-use ltx::{Header, PAGE_HEADER_SIZE};
+use litestream_replica::env::{Env, File, UnixMillis};
+use ltx::{Header, PAGE_HEADER_SIZE, Txid};
 use tokio::sync::oneshot;
 
 use super::choose::{Backup, choose_with};
 use super::error::RestoreError;
 use super::fetch;
 use super::integrity::{self, IntegrityCheck, Interrupt};
-use super::plan::{Plan, Target};
+use super::plan::{Plan, Target, plan_with};
 use super::request::{Event, Outcome, Progress, Request};
 use super::target::Destination;
 use super::temp::Temp;
@@ -30,6 +30,10 @@ const PLANS_MAX: usize = 100;
 /// The first wait before that; it doubles while the plan stays the same.
 const PLAN_WAIT: Duration = Duration::from_millis(20);
 
+/// What else is to be done before the database gets its final name: called with the state that was restored and the
+/// finished file, which is not durable yet.
+pub(crate) type Prepare = Arc<dyn Fn(Txid, &dyn File) -> Result<(), RestoreError> + Send + Sync>;
+
 /// Restores a database.
 pub async fn run(
     request: &Request,
@@ -37,13 +41,38 @@ pub async fn run(
     env: &Env,
     progress: Progress<'_>,
 ) -> Result<Outcome, RestoreError> {
+    run_prepared(request, replica, env, progress, None).await
+}
+
+/// [`run`] with something to do before the end. What is to be prepared is told by its TXID, so backups of Litestream 0.3, which
+/// have none, are passed over then.
+pub(crate) async fn run_prepared(
+    request: &Request,
+    replica: SharedReplica,
+    env: &Env,
+    progress: Progress<'_>,
+    prepare: Option<Prepare>,
+) -> Result<Outcome, RestoreError> {
     let destination = Destination::check(&*env.disk, &request.output, request.force)?;
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts {
+        only_ltx: prepare.is_some(),
+        ..Attempts::default()
+    };
     loop {
         // Each attempt writes a file of its own: nothing of an older plan gets into the result.
         let restored = match attempts.choose(request.target, &replica).await {
             Ok(Backup::Ltx(plan)) => {
-                restore(request, &plan, &destination, &replica, env, progress).await
+                let prepare = prepare.clone();
+                restore(
+                    request,
+                    &plan,
+                    &destination,
+                    &replica,
+                    env,
+                    progress,
+                    prepare,
+                )
+                .await
             }
             Ok(Backup::V3(plan)) => {
                 v3::restore(request, &plan, &destination, &replica, env, progress).await
@@ -64,6 +93,7 @@ pub async fn run(
 /// The plans of a restore, one after the other.
 #[derive(Default)]
 struct Attempts {
+    only_ltx: bool,
     times: Times,
     last: Option<Backup>,
     all: usize,
@@ -76,7 +106,11 @@ impl Attempts {
         target: Target,
         replica: &SharedReplica,
     ) -> Result<Backup, RestoreError> {
-        let backup = choose_with(target, replica, &mut self.times).await?;
+        let backup = if self.only_ltx {
+            Backup::Ltx(plan_with(target, replica, &mut self.times).await?)
+        } else {
+            choose_with(target, replica, &mut self.times).await?
+        };
         if let (Target::Latest, Some(last)) = (target, &self.last) {
             check_order(last, &backup)?;
         }
@@ -134,6 +168,7 @@ async fn restore(
     replica: &SharedReplica,
     env: &Env,
     progress: Progress<'_>,
+    prepare: Option<Prepare>,
 ) -> Result<Outcome, RestoreError> {
     let header = fetch::header(replica, env, plan.newest()).await?;
     check_size(plan, &header)?;
@@ -157,6 +192,10 @@ async fn restore(
     .await?;
 
     threads::fill(request, plan, &header, &temp, replica, env, progress).await?;
+    if let Some(prepare) = prepare {
+        let (file, txid) = (temp.file(), plan.max());
+        on_thread(env, move || prepare(txid, &*file)).await?;
+    }
     finish(request, &temp, env, progress).await?;
     destination.replace(env, request.vfs.as_deref(), temp)?;
     progress(Event::Done);
@@ -224,7 +263,7 @@ impl Drop for InterruptOnDrop {
 }
 
 /// Runs blocking work on a thread of its own.
-pub(super) async fn on_thread<T: Send + 'static>(
+pub(crate) async fn on_thread<T: Send + 'static>(
     env: &Env,
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<T, RestoreError> {

@@ -39,13 +39,15 @@ impl Temp {
         env: &Env,
         destination: &Destination,
     ) -> Result<Temp, RestoreError> {
-        let prefix = prefix(&destination.path);
-        let path = destination
-            .dir()
-            .join(format!("{prefix}{:016x}.tmp", env.entropy.next_u64()));
+        Temp::beside(env, &destination.path, destination.mode())
+    }
+
+    fn beside(env: &Env, output: &Path, mode: u32) -> Result<Temp, RestoreError> {
+        let name = format!("{}{:016x}.tmp", prefix(output), env.entropy.next_u64());
+        let path = aside::dir(output).join(name);
         let file = env
             .disk
-            .create_new(&path, destination.mode())
+            .create_new(&path, mode)
             .map_err(RestoreError::output("create", &path))?;
         Ok(Temp {
             disk: Arc::clone(&env.disk),
@@ -79,6 +81,24 @@ impl Temp {
                 source,
             }),
         }
+    }
+}
+
+/// A file for what is on its way to the database at the output. Removed when dropped.
+pub(crate) struct Scratch(Temp);
+
+impl Scratch {
+    /// Creates the file beside the database.
+    pub(crate) fn create(env: &Env, output: &Path) -> Result<Scratch, RestoreError> {
+        Temp::beside(env, output, 0o600).map(Scratch)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn file(&self) -> Arc<dyn File> {
+        self.0.file()
     }
 }
 
@@ -121,7 +141,7 @@ fn is_temp_name(name: &str, prefix: &str) -> bool {
 }
 
 /// Removes the temporary files of earlier restores to this output.
-pub(super) fn remove_leftovers(disk: &dyn Disk, output: &Path) {
+pub(crate) fn remove_leftovers(disk: &dyn Disk, output: &Path) {
     let (dir, prefix) = (aside::dir(output), prefix(output));
     // Best effort: a folder that can't be listed can still be written to.
     let Ok(entries) = disk.list(dir) else { return };

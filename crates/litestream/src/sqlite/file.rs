@@ -98,6 +98,93 @@ impl DbFile {
         )
     }
 
+    /// Tries to raise the lock on the database to `level`, which follows the one held (shared, reserved, exclusive); `false`
+    /// if another connection is in the way.
+    pub(super) fn try_lock_database(&self, level: c_int) -> Result<bool> {
+        let lock = self
+            .methods()
+            .xLock
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xLock"))?;
+        // SAFETY: plain call; the owner asks for the levels in order and runs no SQL on the connection.
+        match unsafe { lock(self.file.as_ptr(), level) } {
+            ffi::SQLITE_OK => Ok(true),
+            rc if rc & 0xff == ffi::SQLITE_BUSY => Ok(false),
+            rc => Err(code(rc, "lock database")),
+        }
+    }
+
+    /// Gives all locks on the database back.
+    pub(super) fn unlock_database(&self) -> Result<()> {
+        let unlock = self
+            .methods()
+            .xUnlock
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xUnlock"))?;
+        // SAFETY: plain call; without a lock it does nothing.
+        check(
+            unsafe { unlock(self.file.as_ptr(), ffi::SQLITE_LOCK_NONE) },
+            "unlock database",
+        )
+    }
+
+    /// Writes to the database file. The caller holds the exclusive lock.
+    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let write = self
+            .methods()
+            .xWrite
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xWrite"))?;
+        // SAFETY: the bytes are valid for their length, which callers keep far below 2 GiB.
+        let rc = unsafe {
+            write(
+                self.file.as_ptr(),
+                bytes.as_ptr().cast(),
+                bytes.len() as c_int,
+                offset as i64,
+            )
+        };
+        check(rc, "write database")
+    }
+
+    /// Sets the length of the database file. The caller holds the exclusive lock.
+    pub(super) fn set_len(&self, len: u64) -> Result<()> {
+        let truncate = self
+            .methods()
+            .xTruncate
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xTruncate"))?;
+        // SAFETY: plain call.
+        check(
+            unsafe { truncate(self.file.as_ptr(), len as i64) },
+            "truncate database",
+        )
+    }
+
+    /// The length of the database file.
+    pub(super) fn len(&self) -> Result<u64> {
+        let size = self
+            .methods()
+            .xFileSize
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xFileSize"))?;
+        let mut len = 0;
+        // SAFETY: stores one integer at the given address.
+        check(
+            unsafe { size(self.file.as_ptr(), &raw mut len) },
+            "size of database",
+        )?;
+        Ok(len as u64)
+    }
+
+    /// Makes the database file durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        let sync = self
+            .methods()
+            .xSync
+            .ok_or_else(|| code(ffi::SQLITE_ERROR, "xSync"))?;
+        // SAFETY: plain call.
+        check(
+            unsafe { sync(self.file.as_ptr(), ffi::SQLITE_SYNC_NORMAL) },
+            "sync database",
+        )
+    }
+
     /// Tries to take a WAL-index lock exclusively; `false` if another connection holds it.
     pub(super) fn try_lock(&self, slot: Slot) -> Result<bool> {
         match self.shm_lock(slot, ffi::SQLITE_SHM_LOCK | ffi::SQLITE_SHM_EXCLUSIVE) {

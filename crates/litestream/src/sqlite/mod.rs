@@ -7,11 +7,13 @@
 #![allow(unsafe_code)] // one of the project's two rooms for it; each block carries its reason
 
 mod conn;
+mod exclusive;
 mod file;
 mod sentinel;
 mod shm;
 
 pub use conn::{Checkpointer, Reader, open_and_prepare};
+pub use exclusive::{Exclusive, roll_back};
 pub use sentinel::{Sentinel, WalState};
 
 /// Lowest SQLite that may be linked: earlier ones lose commits when a writer restarts the WAL while another connection

@@ -1,5 +1,6 @@
 //! `litestream restore`: a database from a replica.
 
+mod follow;
 mod plan;
 mod plan_v3;
 mod progress;
@@ -20,7 +21,7 @@ use tracing::info;
 use super::runtime;
 use crate::args::{Parsed, table};
 use crate::failure::{Failure, Result};
-use crate::signals::Signals;
+use crate::signals::{Signal, Signals};
 use crate::{dispatch, log, out, place, time};
 use progress::{Display, Mode};
 
@@ -33,6 +34,8 @@ struct Job {
     json: bool,
     if_replica_exists: bool,
     progress: Mode,
+    /// Pause between looks at the replica, in follow mode.
+    follow: Option<Duration>,
     env: Env,
 }
 
@@ -61,13 +64,14 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let replica = url::open(&job.url, env, None).map_err(Failure::new)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::new(env.disk.as_ref()).map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
+        let mut signals = Signals::new(env.disk.as_ref())
+            .map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
+        if let Some(interval) = job.follow {
+            return follow::run(&job, interval, &replica, &mut signals).await;
+        }
         tokio::select! {
             result = job.perform(&replica) => result,
-            signal = signals.next() => {
-                let text = format!("restore interrupted by signal: {}; {}", signal.name(), job.unchanged());
-                Err(Failure::new(text).code(signal.exit_code()))
-            }
+            signal = signals.next() => Err(job.interrupted(signal)),
         }
     });
     // A read that hangs in the storage must not keep the process alive.
@@ -87,9 +91,6 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
         }
     };
     let is_replica = place::is_replica(arg);
-    if parsed.is_given("f") || parsed.is_given("follow-interval") {
-        dispatch::check_available(parsed)?;
-    }
     let check_word = parsed.utf8("integrity-check");
     let integrity_check = match check_word.as_str() {
         "none" => IntegrityCheck::None,
@@ -112,6 +113,7 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
     })?;
     let progress = Mode::parse(&parsed.utf8("progress"))?;
     let target = target(parsed)?;
+    let follow = follow::interval(parsed, target)?;
     if !is_replica {
         if !parsed.is_given("config") {
             return Err(no_config(arg));
@@ -147,6 +149,7 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
         json: parsed.bool("json"),
         if_replica_exists: parsed.bool("if-replica-exists"),
         progress,
+        follow,
         env: env.clone(),
     })
 }
@@ -204,6 +207,15 @@ impl Job {
             "was not created"
         };
         format!("{} {state}", self.output())
+    }
+
+    fn interrupted(&self, signal: Signal) -> Failure {
+        let text = format!(
+            "restore interrupted by signal: {}; {}",
+            signal.name(),
+            self.unchanged()
+        );
+        Failure::new(text).code(signal.exit_code())
     }
 
     fn skip(&self, reason: &str) -> Result {
@@ -304,12 +316,18 @@ impl Job {
             };
             return Err(Failure::new(text));
         }
-        let empty = is_empty(replica).await?;
+        let old = !replica.list_v3().await.map_err(Failure::new)?.is_empty();
+        // Backups of 0.3 are restored, but never followed.
+        let old_followed = old && self.follow.is_some();
+        let empty = (!old || old_followed) && !has_ltx(replica).await?;
         // A replica with files of which none make up its latest state is damaged, not absent.
         if self.if_replica_exists && (empty || self.request.target != Target::Latest) {
             return self.skip("no matching backups found");
         }
         Err(Failure::new(match (self.request.target, empty) {
+            (_, true) if old_followed => format!(
+                "{error} to follow: there is only a backup of Litestream 0.3; restore it without -f"
+            ),
             (Target::Timestamp(_), true) => "no backups found".to_owned(),
             (Target::Timestamp(_), false) => "timestamp does not exist".to_owned(),
             _ => error.to_string(),
@@ -322,17 +340,12 @@ fn txid_text(txid: Option<Txid>) -> String {
     txid.map_or_else(String::new, |txid| txid.to_string())
 }
 
-async fn is_empty(replica: &SharedReplica) -> Result<bool> {
+async fn has_ltx(replica: &SharedReplica) -> Result<bool> {
     for level in Level::all() {
-        if !replica
-            .list(level, None, false)
-            .await
-            .map_err(Failure::new)?
-            .is_empty()
-        {
-            return Ok(false);
+        let files = replica.list(level, None, false).await;
+        if !files.map_err(Failure::new)?.is_empty() {
+            return Ok(true);
         }
     }
-    let old = replica.list_v3().await.map_err(Failure::new)?;
-    Ok(old.is_empty())
+    Ok(false)
 }

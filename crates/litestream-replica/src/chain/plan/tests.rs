@@ -416,3 +416,19 @@ proptest! {
         prop_assert_eq!(plan(&files, target), plan(&other, target));
     }
 }
+
+#[test]
+fn d01_a_continuation_needs_no_snapshot() {
+    let files = [file(9, 1, 5), file(0, 7, 7), file(0, 8, 8), file(0, 10, 10)];
+    let next = |after| names(&continuation(&files, Txid::new(after)));
+    assert_eq!(next(6), [(0, 7, 7), (0, 8, 8)]);
+    assert_eq!(next(7), [(0, 8, 8)]);
+    assert_eq!(next(8), [], "a gap");
+    assert_eq!(next(9), [(0, 10, 10)]);
+    assert_eq!(next(10), []);
+    assert_eq!(next(3), [(9, 1, 5)], "a snapshot continues everywhere");
+    assert_eq!(
+        names(&continuation(&[file(1, 4, 9), file(0, 7, 7)], Txid::new(6))),
+        [(1, 4, 9)]
+    );
+}
