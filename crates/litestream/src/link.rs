@@ -101,6 +101,9 @@ impl Link {
     pub fn pass_ended(&self, error: Option<crate::Error>) {
         self.status.lock().upload_error = error.as_ref().map(ToString::to_string);
         let failed = error.is_some();
+        if failed != self.progress.borrow().failed {
+            self.changed.notify_one();
+        }
         *self.failure.lock() = error.map(Arc::new);
         self.progress.send_modify(|p| {
             p.ended += 1;

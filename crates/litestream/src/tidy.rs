@@ -139,10 +139,15 @@ impl Tidy<'_> {
         Ok(merged.inputs > 1)
     }
 
+    /// What local files take, without the one snapshot that may have to wait.
     fn bytes(&self) -> Result<u64> {
         let mut bytes = 0;
         for level in Level::all() {
-            for name in self.staging.list_of(level)? {
+            let mut names = self.staging.list_of(level)?;
+            if level == Level::SNAPSHOT {
+                names.pop();
+            }
+            for name in names {
                 let found = self.env.disk.metadata(&self.staging.path(level, name));
                 bytes += found.map_or(0, |m| m.len); // uploaded and removed meanwhile
             }

@@ -96,7 +96,11 @@ impl Upkeep {
             now,
             jitter,
         };
-        let duties = view.duties().into_iter().map(|(at, duty)| {
+        // While nothing can be uploaded, a snapshot would only take up room.
+        let is_down = self.link.progress.borrow().failed;
+        let duties = view.duties().into_iter();
+        let duties = duties.filter(|(_, duty)| !is_down || *duty != Duty::Snapshot);
+        let duties = duties.map(|(at, duty)| {
             let wait = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
             let pause = state
                 .failed
