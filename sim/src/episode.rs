@@ -209,15 +209,24 @@ fn small_commits(world: &World, operator: &mut Operator) {
 
 /// O9: what was committed comes into the replica although nobody calls `sync`.
 fn comes_unasked(world: &World, operator: &mut Operator, until: sched::Nanos) -> bool {
+    let mut why = String::new();
     while sched::now() < until {
         operator.start_engine();
-        let states = chain::states(&world.stored()).unwrap_or_default();
-        if states.last().map(|(_, state)| *state) == world.history.last() {
-            return true;
+        match chain::states(&world.stored()) {
+            Ok(states) => {
+                let last = states.last();
+                if last.map(|(_, state)| *state) == world.history.last() {
+                    return true;
+                }
+                why = format!("it ends at {:?}", last.map(|(txid, _)| txid));
+            }
+            Err(what) => why = what,
         }
         sched::sleep(2 * SECOND);
     }
-    world.violation("O9: the newest state does not come into the replica by itself".to_owned());
+    world.violation(format!(
+        "O9: the newest state does not come into the replica by itself: {why}"
+    ));
     world.note(sched::who_waits);
     false
 }
