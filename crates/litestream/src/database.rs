@@ -103,6 +103,12 @@ impl Database {
         self.base = local;
         let page_size = newest.map(|(_, header)| header.page_size);
         self.base_page_size = page_size.or(ahead_page_size);
+        // Nor must a number whose file is gone while the note of it is still there.
+        let noted = match self.staging.noted()? {
+            Noted::At(txid, _) if newest.is_none() => txid,
+            _ => Txid::ZERO,
+        };
+        let ahead = ahead.max(noted);
         if ahead > local {
             self.rebase(ahead, ahead_page_size)?;
             return Ok(Some(FullReason::ReplicaAhead));
