@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::sqlite::{Checkpointer, Reader, Sentinel, WalState};
 use crate::staging::{DatabaseStamp, Noted, Staging};
-use crate::wal::{Cursor, Evidence, frame_offset, frame_size, restart_evidence};
+use crate::wal::{Cursor, Evidence, Salts, frame_offset, frame_size, restart_evidence};
 
 /// How long the guard is tried for; others hold it only while they checkpoint.
 const GUARD_WAIT: Duration = Duration::from_secs(5);
@@ -31,6 +31,9 @@ const TORN_MAX: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_micros(50);
 /// Bytes looked at for evidence about a restarted WAL.
 const EVIDENCE_BYTES: u64 = 8 << 20;
+
+/// The end of what is staged is the end of its generation of the WAL, and this one follows.
+pub type Succession = (Cursor, Salts);
 
 /// See the module.
 pub struct Database {
@@ -49,6 +52,8 @@ pub struct Database {
     base: Txid,
     /// Page size of the file with that TXID, if known.
     base_page_size: Option<PageSize>,
+    /// What was seen of the WAL before it was opened.
+    recalled: Option<Succession>,
 }
 
 impl Database {
@@ -76,6 +81,7 @@ impl Database {
             cursor_saved: false,
             base: Txid::ZERO,
             base_page_size: None,
+            recalled: None,
         };
         Ok((database, switched))
     }
@@ -165,6 +171,21 @@ impl Database {
     /// Whether the invariant's first half holds: nobody else can checkpoint.
     pub fn is_guarded(&self) -> bool {
         self.sentinel.is_guarded()
+    }
+
+    /// What is to be remembered when the database is closed for a moment, as the recovery of a WAL-index demands: the recovery resets
+    /// SQLite's change counter. Proved by the guard: a WAL restarts only when all of it is backfilled, and nothing is that is not
+    /// staged.
+    pub fn succession(&self) -> Option<Succession> {
+        let cursor = self.position.filter(|_| self.is_guarded())?.cursor;
+        let header = self.wal.header().ok().flatten()?;
+        let followed = header.salts.follows(cursor.salts);
+        followed.then_some((cursor, header.salts))
+    }
+
+    /// Before [`Database::establish`]: what [`Database::succession`] said last.
+    pub fn recall(&mut self, succession: Option<Succession>) {
+        self.recalled = succession;
     }
 
     /// Where the database stands as far as it is staged.
@@ -406,7 +427,9 @@ impl Database {
             .wal
             .frame_header(cursor.frames - 1, &cursor)?
             .map(|h| h.checksum);
-        if state.salts != cursor.salts {
+        if self.recalled == Some((cursor, state.salts)) {
+            view.evidence = Evidence::NothingMissed;
+        } else if state.salts != cursor.salts {
             let from = frame_offset(cursor.frames - 1, cursor.page_size);
             let available = self.wal.len()?.saturating_sub(from);
             let mut tail = vec![0; available.min(EVIDENCE_BYTES) as usize];
