@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::chain;
-use crate::engine::Ask;
+use crate::engine::{Ask, Engine};
 use crate::log;
 use crate::operator::{Operator, SECOND, base_faults};
 use crate::oracle;
@@ -189,6 +189,15 @@ fn finish(world: &World, operator: &mut Operator) {
     }
     let acks = operator.acks.borrow().clone();
     oracle::quiet(world, &acks);
+    // A retention that nobody waits for any more has reasons of its own to use the storage.
+    let until = sched::now() + HEALED_MAX;
+    while operator.engine.as_ref().is_some_and(Engine::is_asked) {
+        if sched::now() > until {
+            world.violation("O9: a request never ends".to_owned());
+            break;
+        }
+        sched::sleep(SECOND);
+    }
     idle(world);
     if let Some(engine) = operator.engine.take()
         && !engine.close(60 * SECOND)
