@@ -59,7 +59,7 @@ pub struct Database {
 impl Database {
     /// Opens the database and takes the guard. Nothing is captured yet. The flag says whether the journal mode was changed.
     pub fn open(env: &Env, settings: &Settings) -> Result<(Database, bool)> {
-        stat(env, settings)?;
+        let before = stat(env, settings)?;
         let (mut sentinel, switched) = Sentinel::open(
             &settings.path,
             settings.vfs.as_deref(),
@@ -68,6 +68,14 @@ impl Database {
         guard(env, settings, &mut sentinel)?;
         let wal = WalFile::open(env, &settings.wal_path())?;
         let staging = Staging::open(env, &settings.path, &settings.meta_path)?;
+        let stamp = stamp(env, settings)?;
+        if stamp.id != before.id {
+            // The connection may be one to the file that was there before, for ever.
+            return Err(Error::Busy {
+                path: settings.path.clone(),
+                what: "another file took its place just now",
+            });
+        }
         let database = Database {
             env: env.clone(),
             settings: settings.clone(),
@@ -76,7 +84,7 @@ impl Database {
             sentinel,
             wal,
             staging,
-            stamp: stamp(env, settings)?,
+            stamp,
             position: None,
             cursor_saved: false,
             base: Txid::ZERO,

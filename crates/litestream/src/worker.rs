@@ -115,6 +115,8 @@ pub(crate) struct State {
     claim: Option<Box<dyn Held>>,
     /// Seen when the database was closed to have its WAL-index recovered.
     succession: Option<Succession>,
+    /// The database that was open last is another one than that at its path.
+    replaced: bool,
     /// Why the next file must be full.
     full: Option<FullReason>,
     /// What the next file must come after, whatever lies on disk.
@@ -316,6 +318,11 @@ impl Worker {
         if let Some(position) = database.position() {
             self.shared.staged(position.txid, None);
         }
+        if std::mem::take(&mut self.state.replaced) {
+            // Another file's WAL must never be taken for the continuation of this one's.
+            database.start_over();
+            self.state.full = Some(FullReason::DatabaseReplaced);
+        }
         self.watcher
             .set_path(&self.settings.wal_path())
             .map_err(Error::io("watch", self.settings.wal_path()))?;
@@ -372,12 +379,8 @@ impl Worker {
         if !database.is_current()? {
             self.state.database = None;
             tracing::warn!(db = %self.name(), "database file or its wal was replaced or written by something else than SQLite, starting over with what is there");
+            self.state.replaced = true;
             self.open()?;
-            if let Some(database) = &mut self.state.database {
-                // Another file's WAL must never be taken for the continuation of this one's.
-                database.start_over();
-                self.state.full = Some(FullReason::DatabaseReplaced);
-            }
         }
         Ok(())
     }
