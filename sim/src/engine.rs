@@ -1,6 +1,6 @@
 //! The engine in a process of its own, and how the operator talks to it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,6 +50,8 @@ pub struct Engine {
     main: FiberId,
     asked: Rc<RefCell<VecDeque<(Ask, Answer)>>>,
     status: Rc<RefCell<Status>>,
+    /// Requests under way, whether anybody still waits for an answer or not.
+    open: Rc<Cell<u32>>,
 }
 
 impl Engine {
@@ -68,12 +70,14 @@ impl Engine {
         world.note(|| format!("engine {process:?} starts"));
         let asked: Rc<RefCell<VecDeque<(Ask, Answer)>>> = Rc::default();
         let status: Rc<RefCell<Status>> = Rc::default();
+        let open: Rc<Cell<u32>> = Rc::default();
         let body = Body {
             world: world.clone(),
             process,
             settings,
             asked: Rc::clone(&asked),
             status: Rc::clone(&status),
+            open: Rc::clone(&open),
             acks: Rc::clone(acks),
         };
         let main = sched::spawn(process, "engine", move || body.run());
@@ -83,6 +87,7 @@ impl Engine {
             main,
             asked,
             status,
+            open,
         }
     }
 
@@ -94,6 +99,11 @@ impl Engine {
     /// How it said it stood last.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// Whether a request is under way.
+    pub fn is_asked(&self) -> bool {
+        self.open.get() > 0 || !self.asked.borrow().is_empty()
     }
 
     /// Lets it say soon how it stands.
@@ -143,6 +153,7 @@ struct Body {
     settings: Settings,
     asked: Rc<RefCell<VecDeque<(Ask, Answer)>>>,
     status: Rc<RefCell<Status>>,
+    open: Rc<Cell<u32>>,
     acks: Rc<RefCell<Vec<Ack>>>,
 }
 
@@ -175,6 +186,8 @@ impl Body {
             }
             let (world, acks) = (self.world.clone(), Rc::clone(&self.acks));
             let replicator = Rc::clone(&replicator);
+            let open = Rc::clone(&self.open);
+            open.update(|n| n + 1);
             sched::spawn(self.process, "ask", move || {
                 let node = world.history.len().saturating_sub(1);
                 let result = sched::block_on(async {
@@ -194,6 +207,7 @@ impl Body {
                     check_honest(&world, &replicator.status(), txid);
                 }
                 *answer.borrow_mut() = Some(result.map_err(|e| e.to_string()));
+                open.update(|n| n - 1);
             });
         }
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::chain;
-use crate::engine::Ask;
+use crate::engine::{Ask, Engine};
 use crate::log;
 use crate::operator::{Operator, SECOND, base_faults};
 use crate::oracle;
@@ -195,6 +195,15 @@ fn finish(world: &World, operator: &mut Operator) {
     }
     let acks = operator.acks.borrow().clone();
     oracle::quiet(world, &acks);
+    // A retention that nobody waits for any more has reasons of its own to use the storage.
+    let until = sched::now() + HEALED_MAX;
+    while operator.engine.as_ref().is_some_and(Engine::is_asked) {
+        if sched::now() > until {
+            world.violation("O9: a request never ends".to_owned());
+            break;
+        }
+        sched::sleep(SECOND);
+    }
     idle(world);
     if let Some(engine) = operator.engine.take()
         && !engine.close(60 * SECOND)
@@ -215,17 +224,23 @@ fn small_commits(world: &World, operator: &mut Operator) {
 
 /// O9: what was committed comes into the replica although nobody calls `sync`.
 fn comes_unasked(world: &World, operator: &mut Operator, until: sched::Nanos) -> bool {
+    let mut why = String::new();
     while sched::now() < until {
         operator.start_engine();
-        let states = chain::states(&world.stored()).unwrap_or_default();
-        if states.last().map(|(_, state)| *state) == world.history.last() {
-            return true;
+        match chain::states(&world.stored()) {
+            Ok(states) => {
+                let last = states.last();
+                if last.map(|(_, state)| *state) == world.history.last() {
+                    return true;
+                }
+                why = format!("it ends at {:?}", last.map(|(txid, _)| txid));
+            }
+            Err(what) => why = what,
         }
         sched::sleep(2 * SECOND);
     }
-    let why = chain::states(&world.stored()).err().unwrap_or_default();
     world.violation(format!(
-        "O9: the newest state does not come into the replica by itself {why}"
+        "O9: the newest state does not come into the replica by itself: {why}"
     ));
     world.note(sched::who_waits);
     false

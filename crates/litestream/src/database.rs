@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::sqlite::{Checkpointer, Reader, Sentinel, WalState};
 use crate::staging::{DatabaseStamp, Noted, Staging};
-use crate::wal::{Cursor, Evidence, frame_offset, frame_size, restart_evidence};
+use crate::wal::{Cursor, Evidence, Salts, frame_offset, frame_size, restart_evidence};
 
 /// How long the guard is tried for; others hold it only while they checkpoint.
 const GUARD_WAIT: Duration = Duration::from_secs(5);
@@ -32,6 +32,9 @@ const TORN_MAX: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_micros(50);
 /// Bytes looked at for evidence about a restarted WAL.
 const EVIDENCE_BYTES: u64 = 8 << 20;
+
+/// The end of what is staged is the end of its generation of the WAL, and this one follows.
+pub type Succession = (Cursor, Salts);
 
 /// See the module.
 pub struct Database {
@@ -50,12 +53,14 @@ pub struct Database {
     base: Txid,
     /// Page size of the file with that TXID, if known.
     base_page_size: Option<PageSize>,
+    /// What was seen of the WAL before it was opened.
+    recalled: Option<Succession>,
 }
 
 impl Database {
     /// Opens the database and takes the guard. Nothing is captured yet. The flag says whether the journal mode was changed.
     pub fn open(env: &Env, settings: &Settings) -> Result<(Database, bool)> {
-        stat(env, settings)?;
+        let before = stat(env, settings)?;
         let (mut sentinel, switched) = Sentinel::open(
             &settings.path,
             settings.vfs.as_deref(),
@@ -64,6 +69,14 @@ impl Database {
         guard(env, settings, &mut sentinel)?;
         let wal = WalFile::open(env, &settings.wal_path())?;
         let staging = Staging::open(env, &settings.path, &settings.meta_path)?;
+        let stamp = stamp(env, settings)?;
+        if stamp.id != before.id {
+            // The connection may be one to the file that was there before, for ever.
+            return Err(Error::Busy {
+                path: settings.path.clone(),
+                what: "another file took its place just now",
+            });
+        }
         let database = Database {
             env: env.clone(),
             settings: settings.clone(),
@@ -72,11 +85,12 @@ impl Database {
             sentinel,
             wal,
             staging,
-            stamp: stamp(env, settings)?,
+            stamp,
             position: None,
             cursor_saved: false,
             base: Txid::ZERO,
             base_page_size: None,
+            recalled: None,
         };
         Ok((database, switched))
     }
@@ -107,6 +121,12 @@ impl Database {
         self.base = local;
         let page_size = newest.map(|(_, header)| header.page_size);
         self.base_page_size = page_size.or(ahead_page_size);
+        // Nor must a number whose file is gone while the note of it is still there.
+        let noted = match self.staging.noted()? {
+            Noted::At(txid, _) if newest.is_none() => txid,
+            _ => Txid::ZERO,
+        };
+        let ahead = ahead.max(noted);
         if ahead > local {
             self.rebase(ahead, ahead_page_size)?;
             return Ok(Some(FullReason::ReplicaAhead));
@@ -171,6 +191,21 @@ impl Database {
     /// The local files.
     pub fn staging(&mut self) -> &mut Staging {
         &mut self.staging
+    }
+
+    /// What is to be remembered when the database is closed for a moment, as the recovery of a WAL-index demands: the recovery resets
+    /// SQLite's change counter. Proved by the guard: a WAL restarts only when all of it is backfilled, and nothing is that is not
+    /// staged.
+    pub fn succession(&self) -> Option<Succession> {
+        let cursor = self.position.filter(|_| self.is_guarded())?.cursor;
+        let header = self.wal.header().ok().flatten()?;
+        let followed = header.salts.follows(cursor.salts);
+        followed.then_some((cursor, header.salts))
+    }
+
+    /// Before [`Database::establish`]: what [`Database::succession`] said last.
+    pub fn recall(&mut self, succession: Option<Succession>) {
+        self.recalled = succession;
     }
 
     /// Where the database stands as far as it is staged.
@@ -412,7 +447,9 @@ impl Database {
             .wal
             .frame_header(cursor.frames - 1, &cursor)?
             .map(|h| h.checksum);
-        if state.salts != cursor.salts {
+        if self.recalled == Some((cursor, state.salts)) {
+            view.evidence = Evidence::NothingMissed;
+        } else if state.salts != cursor.salts {
             let from = frame_offset(cursor.frames - 1, cursor.page_size);
             let available = self.wal.len()?.saturating_sub(from);
             let mut tail = vec![0; available.min(EVIDENCE_BYTES) as usize];

@@ -158,15 +158,19 @@ impl Staging {
         self.unsynced.push(self.path(level, name));
     }
 
-    /// Removes staged snapshots of later TXIDs than this one.
+    /// Removes staged snapshots of later TXIDs than this one, for good.
     pub fn remove_snapshots_after(&self, txid: Txid) -> Result<()> {
         let dir = self.level_dir(Level::SNAPSHOT);
-        for name in list_level(&self.env, &dir)? {
-            if name.max > txid {
-                remove_if_there(&self.env, &dir.join(name.to_string()))?;
-            }
+        let mut later = list_level(&self.env, &dir)?;
+        later.retain(|name| name.max > txid);
+        for name in &later {
+            remove_if_there(&self.env, &dir.join(name.to_string()))?;
         }
-        Ok(())
+        if later.is_empty() {
+            Ok(())
+        } else {
+            self.sync_dir(&dir)
+        }
     }
 
     /// Starts a file.
@@ -262,7 +266,8 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes every staged file: local history that the replica has overtaken or that can't be continued.
+    /// Removes every staged file: local history that the replica has overtaken or that can't be continued. For good: after a power
+    /// failure they would seem to be of the history that goes by their numbers then.
     pub fn clear(&mut self) -> Result<()> {
         self.unsynced.clear();
         self.noted_durably = false;
@@ -272,8 +277,16 @@ impl Staging {
             for name in list_level(&self.env, &dir)? {
                 remove_if_there(&self.env, &dir.join(name.to_string()))?;
             }
+            self.sync_dir(&dir)?;
         }
         Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        match self.env.disk.sync_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.map_err(Error::io("sync directory", dir)),
+        }
     }
 
     fn cursor_path(&self) -> PathBuf {

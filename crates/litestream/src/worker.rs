@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::{FullReason, Staged};
 use crate::checkpoint_policy::{Inputs, Plan};
-use crate::database::{CheckpointReport, Database};
+use crate::database::{CheckpointReport, Database, Succession};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::shared::Shared;
@@ -117,6 +117,10 @@ pub(crate) struct State {
     database: Option<Database>,
     /// The lock of the state folder, once it was taken.
     claim: Option<Box<dyn Held>>,
+    /// Seen when the database was closed to have its WAL-index recovered.
+    succession: Option<Succession>,
+    /// The database that was open last is another one than that at its path.
+    replaced: bool,
     /// Why the next file must be full.
     full: Option<FullReason>,
     /// What the next file must come after, whatever lies on disk.
@@ -348,6 +352,7 @@ impl Worker {
         self.claim()?;
         self.ask_replica()?;
         let (mut database, switched) = Database::open(&self.env, &self.settings)?;
+        database.recall(self.state.succession);
         if switched {
             tracing::info!(db = %self.name(), "database switched to WAL mode, which replication needs");
         }
@@ -360,6 +365,11 @@ impl Worker {
         }
         if let Some(position) = database.position() {
             self.shared.staged(position.txid, None);
+        }
+        if std::mem::take(&mut self.state.replaced) {
+            // Another file's WAL must never be taken for the continuation of this one's.
+            database.start_over();
+            self.state.full = Some(FullReason::DatabaseReplaced);
         }
         self.watcher
             .set_path(&self.settings.wal_path())
@@ -417,12 +427,8 @@ impl Worker {
         if !database.is_current()? {
             self.state.database = None;
             tracing::warn!(db = %self.name(), "database file or its wal was replaced or written by something else than SQLite, starting over with what is there");
+            self.state.replaced = true;
             self.open()?;
-            if let Some(database) = &mut self.state.database {
-                // Another file's WAL must never be taken for the continuation of this one's.
-                database.start_over();
-                self.state.full = Some(FullReason::DatabaseReplaced);
-            }
         }
         Ok(())
     }
@@ -564,7 +570,9 @@ impl Worker {
         // A full disk: keep the guard, so that the WAL keeps what can't be staged now. After anything else open anew, which judges
         // by what lies on disk: at once the first time, so that nobody checkpoints in between.
         if !(guarded && (error.is_disk_full() || matches!(error, Error::Closed))) {
-            self.state.database = None;
+            if let Some(database) = self.state.database.take() {
+                self.state.succession = database.succession().filter(|_| error.is_busy());
+            }
             if is_first {
                 self.state.opened_at = None;
             }

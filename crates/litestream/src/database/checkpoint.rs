@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use litestream_replica::env::Monotonic;
 
-use super::{Database, LOCK_PAUSE, guard, stamp};
+use super::{Database, LOCK_PAUSE, stamp};
 use crate::capture::Staged;
 use crate::error::{Error, Result};
 use crate::sqlite::{Checkpointer, Reader, Sentinel};
 
 /// How long a checkpoint of another connection is waited for before its work is left to it.
 const OTHERS_WAIT: Duration = Duration::from_millis(20);
-/// How long nothing moves before someone is taken to be waiting for us.
-const STUCK_MAX: Duration = Duration::from_millis(10);
+/// How long the WAL stays pinned at one commit while another connection checkpoints, which may be waiting for us.
+const PIN_MAX: Duration = Duration::from_millis(10);
 /// How long a moment without transactions is waited for.
 const GATE_WAIT: Duration = Duration::from_millis(20);
 /// How long the WRITE lock is tried for.
@@ -119,6 +119,8 @@ impl Database {
         let start = self.env.clock.monotonic();
         let goal = self.state()?.frames;
         let result = self.stage_and_backfill(goal, Some(start + HOLD_MAX), stop, each);
+        // If the pin had to be moved, it is a reader by now.
+        self.end_read()?;
         self.sentinel.open_gate()?;
         result?;
         Ok(Some(self.env.clock.monotonic().since(start)))
@@ -197,8 +199,8 @@ impl Database {
         stop: &AtomicBool,
         each: &mut dyn FnMut(Staged),
     ) -> Result<()> {
-        let start = self.env.clock.monotonic();
-        let (mut let_go, mut moved, mut change) = (false, start, self.state()?.change);
+        let mut moved = self.env.clock.monotonic();
+        let mut let_go = false;
         while !self.sentinel.try_guard()? {
             let now = self.env.clock.monotonic();
             if !let_go && deadline.is_some_and(|d| now >= d) {
@@ -206,12 +208,9 @@ impl Database {
                 self.sentinel.narrow_gate()?;
                 let_go = true;
             }
-            if now.since(moved) > STUCK_MAX {
-                let before = std::mem::replace(&mut change, self.state()?.change);
-                if before == change && !self.can_write()? {
-                    return self.give_way(stop, each);
-                }
-                moved = now;
+            if now.since(moved) > PIN_MAX {
+                self.move_pin(stop, each)?;
+                (let_go, moved) = (true, self.env.clock.monotonic());
             }
             self.env.clock.sleep(LOCK_PAUSE);
         }
@@ -223,21 +222,29 @@ impl Database {
         }
     }
 
-    /// Whether nobody holds the WRITE lock.
-    fn can_write(&mut self) -> Result<bool> {
-        let free = self.sentinel.try_bar()?;
+    /// A FULL, RESTART or TRUNCATE of an application waits for our pin, perhaps with all writers waiting for it. Whether it
+    /// does can't be told from a writer that is slow, so the pin is never given up, only moved to the newest commit: the new one is
+    /// there, and everything up to it staged, before the old one goes. Moved once, it no longer keeps anybody from
+    /// backfilling; moved again, now that nothing is left to backfill, it is one on the database file, which lets the WAL restart,
+    /// but nobody backfill what comes after that.
+    fn move_pin(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
         self.sentinel.release_bar()?;
-        Ok(free)
-    }
-
-    /// A RESTART or TRUNCATE of an application holds up all writers while it waits for our pin: give the pin up. Since nobody can
-    /// commit, everything is staged by then. Should that be wrong, the change counter tells.
-    fn give_way(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {
-        self.stage(stop, each)?;
-        self.end_read()?;
-        self.sentinel.open_gate()?;
-        guard(&self.env, &self.settings, &mut self.sentinel)?;
-        self.stage(stop, each)
+        self.sentinel.narrow_gate()?;
+        let old = self.reader.take();
+        match self.begin_read().and_then(|()| self.stage(stop, each)) {
+            Ok(()) => {
+                self.sentinel.open_gate()?;
+                old.as_ref().map_or(Ok(()), Reader::end)
+            }
+            Err(Error::Closed) => Err(Error::Closed),
+            // A full disk, or no read slot free: the old pin stays. What lasts shows once the guard is back.
+            Err(error) => {
+                let db = self.settings.path.display();
+                tracing::debug!(%db, %error, "the wal stays pinned where it is");
+                self.reader = old;
+                Ok(())
+            }
+        }
     }
 
     fn stage(&mut self, stop: &AtomicBool, each: &mut dyn FnMut(Staged)) -> Result<()> {

@@ -217,10 +217,13 @@ fn check_size(plan: &Plan, header: &Header) -> Result<(), RestoreError> {
     if (u64::from(header.commit) - lock_page).saturating_mul(frame_min) <= plan.bytes() {
         return Ok(());
     }
+    let oldest = plan.files[0];
     let what = format!(
-        "its header demands {} pages, more than the {} bytes of all files can hold",
+        "its header demands {} pages, more than the {} bytes of all files can hold: it is damaged, or one of the files from level {} {} on is cut short",
         header.commit,
-        plan.bytes()
+        plan.bytes(),
+        oldest.level,
+        oldest.name
     );
     Err(RestoreError::mismatch(plan.newest(), what))
 }
