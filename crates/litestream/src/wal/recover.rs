@@ -43,8 +43,9 @@ pub fn recover(bytes: &[u8]) -> Option<(BTreeMap<PageNo, Vec<u8>>, u32)> {
 pub enum Evidence {
     /// The last frame read then is still in the file and what follows it is older: nothing was missed.
     NothingMissed,
-    /// The last frame read then is still in the file and ends it. What followed may have been cut off, since SQLite can shorten a
-    /// WAL after a restart (`journal_size_limit`).
+    /// The last frame read then is still in the file, and no commit follows it up to the end, which is the end of a frame. What
+    /// followed may have been cut off: SQLite can shorten a WAL after a restart (`journal_size_limit`), though hardly ever to whole
+    /// frames.
     EndOfFile,
     /// It can't be told, or something was missed.
     None,
@@ -80,7 +81,9 @@ pub fn restart_evidence(
     match end {
         _ if missed => Evidence::None,
         ScanEnd::Invalid => Evidence::NothingMissed,
-        ScanEnd::Consumed if complete => Evidence::EndOfFile,
+        // A part of a frame: the file was cut, and what stood there is gone. The change counter need not show it, since it
+        // begins anew whenever SQLite recovers the WAL-index.
+        ScanEnd::Consumed if complete && tail.len().is_multiple_of(size) => Evidence::EndOfFile,
         ScanEnd::Consumed | ScanEnd::Stopped => Evidence::None,
     }
 }
@@ -178,6 +181,23 @@ mod tests {
             judge(&overwrite(&rolled_back, &new), &last, Salts(2, 9), 1),
             Evidence::EndOfFile
         );
+    }
+
+    #[test]
+    fn a_file_that_was_cut_within_the_next_frame_proves_nothing() {
+        let frames = [(1, 1), (2, 2), (3, 3)];
+        let (_, last) = generation(Salts(1, 2), ByteOrder::Little, &frames[..2]);
+        let (old, _) = generation(Salts(1, 2), ByteOrder::Little, &frames);
+        let (new, _) = generation(Salts(2, 9), ByteOrder::Little, &[(1, 3)]);
+        let file = overwrite(&old, &new);
+        for len in last.offset() as usize..file.len() {
+            let expected = if len as u64 == last.offset() {
+                Evidence::EndOfFile
+            } else {
+                Evidence::None
+            };
+            assert_eq!(judge(&file[..len], &last, Salts(2, 9), 1), expected);
+        }
     }
 
     #[test]
