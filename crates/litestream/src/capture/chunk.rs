@@ -39,6 +39,9 @@ impl Capture<'_> {
     /// A generation that follows another is accepted only if SQLite's change counter, which every commit increments,
     /// says that its commits are all that came since `last`.
     pub(super) fn next_chunk(&self, last: &Position, state: &WalState) -> Result<Option<Chunk>> {
+        if state.page_size != last.page_size {
+            return Err(self.changed("its pages have another size".into()));
+        }
         let since = state.change.wrapping_sub(last.change);
         let same_generation = state.salts == last.cursor.salts;
         if state.frames == 0 && (!same_generation || last.cursor.frames == 0) {
