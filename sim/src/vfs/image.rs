@@ -85,6 +85,19 @@ fn is_being_written(disk: &SimDisk, database: &Path, file: &[u8]) -> bool {
     !disk.is_locked(database, RESERVED) && !file.is_empty()
 }
 
+/// The number of pages of a database file. It can be longer than its header says: SQLite cuts it after the commit. The header counts if
+/// it was written together with the change counter (SQLite's file format, section 1.3.7).
+fn size_of_file(bytes: &[u8], page_size: usize) -> usize {
+    let whole = bytes.len() / page_size;
+    let word = |at: usize| bytes.get(at..at + 4);
+    let stored = word(28).map_or(0, |w| w.iter().fold(0, |n, &b| n << 8 | usize::from(b)));
+    if stored > 0 && stored < whole && word(24) == word(92) {
+        stored
+    } else {
+        whole
+    }
+}
+
 fn overlay(mut bytes: Vec<u8>, log: &[u8], pages: &wal::Pages) -> Option<Image> {
     let mut page_size = pages.page_size;
     if page_size == 0 {
@@ -97,7 +110,7 @@ fn overlay(mut bytes: Vec<u8>, log: &[u8], pages: &wal::Pages) -> Option<Image> 
         return bytes.is_empty().then(Image::default);
     }
     let count = match pages.count {
-        0 => bytes.len() / page_size,
+        0 => size_of_file(&bytes, page_size),
         count => count as usize,
     };
     bytes.resize(count * page_size, 0);
