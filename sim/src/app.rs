@@ -17,6 +17,9 @@ use crate::world::{DATABASE, World};
 /// Waiting for a lock longer than this is somebody's fault.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// How often one that waits for others looks.
+const PAUSE: sched::Nanos = 1_000_000;
+
 /// What all applications share.
 #[derive(Default)]
 pub struct Shared {
@@ -26,6 +29,19 @@ pub struct Shared {
     pub busy: u64,
     /// Longest time that a statement took, in virtual time.
     pub wait_max: sched::Nanos,
+    /// Applications in the middle of an operation.
+    operating: u32,
+    /// One of them is leaving WAL mode.
+    switching: bool,
+}
+
+/// Notes something in what all share, and takes it back when the application is done, or dead.
+struct Noted<'a>(&'a RefCell<Shared>, fn(&mut Shared));
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.1(&mut self.0.borrow_mut());
+    }
 }
 
 /// One application; survives the death of its process.
@@ -64,8 +80,14 @@ impl App {
                 continue;
             }
             let mut rng = plan.rng(self.actor, number);
+            while self.shared.borrow().switching && !sched::is_dead() {
+                sched::sleep(PAUSE);
+            }
             let began = sched::now();
+            self.shared.borrow_mut().operating += 1;
+            let operating = Noted(&self.shared, |shared| shared.operating -= 1);
             let result = self.operate(&mut conn, &mut rng);
+            drop(operating);
             if sched::is_dead() {
                 return;
             }
@@ -214,7 +236,7 @@ impl App {
             6..=12 if has(Feature::ForeignCheckpoint) => checkpoint(open, rng)?,
             13..=16 if has(Feature::Vacuum) => vacuum(open, rng)?,
             17..=21 if has(Feature::LongReaders) => long_read(open, rng)?,
-            22..=24 if has(Feature::JournalSwitch) => switch_journal(open, rng)?,
+            22..=24 if has(Feature::JournalSwitch) => self.switch_alone(open, rng)?,
             25..=29 if has(Feature::Schema) => schema(open, rng)?,
             30..=34 if has(Feature::BigTransactions) => {
                 self.transaction(open, rng, 30 + rng.clone().below(120))?;
@@ -225,6 +247,24 @@ impl App {
             }
         }
         Ok(())
+    }
+
+    /// SQLite leaves WAL mode in two steps: in between it lets others in, who still find WAL mode, and then it writes the first page
+    /// as it was before. And what it has in its cache it checks by the database's change counter, which connections in WAL mode
+    /// give twice. So as not to see SQLite damage the database, the others wait outside, and nothing is in the cache.
+    fn switch_alone(&self, conn: &Connection, rng: &mut Rng) -> rusqlite::Result<()> {
+        if std::mem::replace(&mut self.shared.borrow_mut().switching, true) {
+            return Ok(());
+        }
+        let _switching = Noted(&self.shared, |shared| shared.switching = false);
+        while self.shared.borrow().operating > 1 {
+            sched::sleep(PAUSE);
+            if sched::is_dead() {
+                return Ok(());
+            }
+        }
+        conn.execute_batch("PRAGMA shrink_memory")?;
+        switch_journal(conn, rng)
     }
 
     fn transaction(&self, conn: &mut Connection, rng: &mut Rng, rows: u64) -> rusqlite::Result<()> {
