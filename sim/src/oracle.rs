@@ -206,7 +206,7 @@ pub fn copies(world: &World) {
     let limit = crate::engine::local_bytes_max(&world.plan);
     let mut files: Vec<_> = world.disk.dump();
     files.retain(|entry| {
-        entry.path.starts_with(format!("{STATE}/ltx"))
+        entry.path.starts_with(STATE)
             && entry.path.extension().is_some_and(|e| e == "ltx")
             && !entry.path.starts_with(format!("{STATE}/ltx/9"))
     });

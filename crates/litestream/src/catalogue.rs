@@ -1,18 +1,23 @@
 //! What is known of the files in one replica: listed once, then kept by what is written and deleted here.
 //!
-//! Promise: what this process wrote and did not delete stays in it, also when a listing does not show it yet, until it is found
-//! missing. What happened while a listing was under way is not lost.
+//! Promise: what this process wrote lately and did not delete stays in it, also when a listing does not show it yet, until it is
+//! found missing. What happened while a listing was under way is not lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use litestream_replica::env::Monotonic;
 use litestream_replica::{FileInfo, Level};
 use ltx::{FileName, Txid};
+
+/// After this time a listing shows a file.
+const LISTED_AFTER: Duration = Duration::from_mins(5);
 
 /// By level, then the last TXID, then the first.
 type Key = (Level, Txid, Txid);
 
 enum Change {
-    Written(FileInfo),
+    Written(FileInfo, Monotonic),
     Gone(Level, FileName),
 }
 
@@ -21,21 +26,24 @@ enum Change {
 pub(crate) struct Catalogue {
     files: BTreeMap<Key, FileInfo>,
     /// Written here.
-    own: BTreeSet<Key>,
+    own: BTreeMap<Key, Monotonic>,
     /// What happened since a listing began, while one is under way.
     since: Option<Vec<Change>>,
 }
 
 impl Catalogue {
     /// A listing begins.
-    pub fn listing_begins(&mut self) {
+    pub fn listing_begins(&mut self, now: Monotonic) {
         self.since = Some(Vec::new());
+        // By now a listing shows what was written long ago, if it is there.
+        self.own
+            .retain(|_, written| now.since(*written) < LISTED_AFTER);
     }
 
     /// It is complete.
     pub fn listed(&mut self, files: &[FileInfo]) {
         let mut new: BTreeMap<Key, FileInfo> = files.iter().map(|f| (key(f), *f)).collect();
-        for own in &self.own {
+        for own in self.own.keys() {
             if let Some(file) = self.files.get(own) {
                 new.entry(*own).or_insert(*file);
             }
@@ -43,18 +51,18 @@ impl Catalogue {
         self.files = new;
         for change in self.since.take().unwrap_or_default() {
             match change {
-                Change::Written(file) => self.written(file),
+                Change::Written(file, at) => self.written(file, at),
                 Change::Gone(level, name) => self.gone(level, name),
             }
         }
     }
 
     /// A file was written.
-    pub fn written(&mut self, file: FileInfo) {
+    pub fn written(&mut self, file: FileInfo, now: Monotonic) {
         if let Some(since) = &mut self.since {
-            since.push(Change::Written(file));
+            since.push(Change::Written(file, now));
         }
-        self.own.insert(key(&file));
+        self.own.insert(key(&file), now);
         self.files.insert(key(&file), file);
     }
 
@@ -108,6 +116,10 @@ mod tests {
 
     use super::*;
 
+    fn now(seconds: u64) -> Monotonic {
+        Monotonic(Duration::from_secs(seconds))
+    }
+
     fn file(level: u8, min: u64, max: u64) -> FileInfo {
         FileInfo {
             level: Level::new(level).unwrap(),
@@ -120,11 +132,11 @@ mod tests {
     #[test]
     fn own_files_outlive_a_listing_that_is_behind() {
         let mut catalogue = Catalogue::default();
-        catalogue.listing_begins();
+        catalogue.listing_begins(now(1));
         catalogue.listed(&[file(0, 1, 1), file(0, 2, 2)]);
-        catalogue.written(file(0, 3, 3));
-        catalogue.listing_begins();
-        catalogue.written(file(1, 1, 2));
+        catalogue.written(file(0, 3, 3), now(0));
+        catalogue.listing_begins(now(1));
+        catalogue.written(file(1, 1, 2), now(2));
         catalogue.gone(Level::L0, FileName::single(Txid::new(1)));
         catalogue.listed(&[file(0, 1, 1), file(0, 2, 2)]);
         assert_eq!(
@@ -132,16 +144,19 @@ mod tests {
             [file(0, 2, 2), file(0, 3, 3), file(1, 1, 2)]
         );
         catalogue.gone(Level::L0, FileName::single(Txid::new(3)));
-        catalogue.listing_begins();
+        catalogue.listing_begins(now(3));
         catalogue.listed(&[]);
         assert_eq!(catalogue.all(), [file(1, 1, 2)]);
+        catalogue.listing_begins(now(400));
+        catalogue.listed(&[]);
+        assert_eq!(catalogue.all(), [], "somebody deleted it");
     }
 
     #[test]
     fn levels_are_apart() {
         let mut catalogue = Catalogue::default();
         for f in [file(0, 4, 4), file(0, 5, 5), file(1, 1, 3), file(9, 1, 5)] {
-            catalogue.written(f);
+            catalogue.written(f, now(0));
         }
         let level1 = Level::new(1).unwrap();
         assert_eq!(catalogue.end(level1), Txid::new(3));

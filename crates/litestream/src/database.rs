@@ -110,6 +110,7 @@ impl Database {
         &mut self,
         ahead: Txid,
         ahead_page_size: Option<PageSize>,
+        must_rebase: bool,
     ) -> Result<Option<FullReason>> {
         let newest = self.staging.newest_valid()?;
         let single = newest.map_or(Txid::ZERO, |(name, _)| name.max);
@@ -127,8 +128,8 @@ impl Database {
             _ => Txid::ZERO,
         };
         let ahead = ahead.max(noted);
-        if ahead > local {
-            self.rebase(ahead, ahead_page_size)?;
+        if ahead > local || must_rebase {
+            self.rebase(ahead.max(local), ahead_page_size)?;
             return Ok(Some(FullReason::ReplicaAhead));
         }
         if local > single {

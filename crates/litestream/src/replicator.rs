@@ -67,6 +67,7 @@ impl Replicator {
             env: env.clone(),
             replica: None,
             root: settings.meta_path.join("ltx"),
+            copies: None,
             database: settings.path.clone(),
             maker: Maker::private(&env),
             stop: Arc::clone(&stop),
@@ -104,12 +105,10 @@ impl Replicator {
         loop {
             let Numbered { what, numbering } = self.worker.request(Command::Capture).await?;
             // A snapshot that was needed beside it belongs to it.
-            let done = || {
-                self.depot
-                    .list(Level::SNAPSHOT)
-                    .is_ok_and(|names| names.is_empty())
-            };
-            if self.everywhere(what, numbering, done).await? {
+            if self
+                .everywhere(what, numbering, <[FileName]>::is_empty)
+                .await?
+            {
                 return Ok(what);
             }
         }
@@ -120,15 +119,8 @@ impl Replicator {
         let name = loop {
             let Numbered { what, numbering } = self.worker.request(Command::Snapshot).await?;
             self.depot.snapshot_staged(what);
-            // It is removed once every replica has it.
-            let staged = self.depot.path(Level::SNAPSHOT, what);
-            let gone = || {
-                self.env
-                    .disk
-                    .metadata(&staged)
-                    .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
-            };
-            if self.everywhere(what.max, numbering, gone).await? {
+            let done = |waiting: &[FileName]| !waiting.contains(&what);
+            if self.everywhere(what.max, numbering, done).await? {
                 break what;
             }
         };
@@ -181,18 +173,22 @@ impl Replicator {
         }
     }
 
-    /// Waits for every replica. An error of one does not keep the others from being waited for.
+    /// Waits for every replica, also until `done` holds for the staged snapshots that it does not have. An error of one does not keep the others from being waited for.
     async fn everywhere(
         &self,
         txid: Txid,
         numbering: u64,
-        done: impl Fn() -> bool,
+        done: impl Fn(&[FileName]) -> bool,
     ) -> Result<bool> {
-        let waits = self
-            .shared
-            .links
-            .iter()
-            .map(|link| uploaded(link, txid, numbering, &done));
+        let links = self.shared.links.iter().enumerate();
+        let waits = links.map(|(index, link)| {
+            let (depot, done) = (&self.depot, &done);
+            let done = move || {
+                let waiting = depot.snapshots_for(index, &[]);
+                waiting.is_ok_and(|waiting| done(&waiting))
+            };
+            uploaded(link, txid, numbering, done)
+        });
         let results = futures_util::future::join_all(waits).await;
         results
             .into_iter()
@@ -298,6 +294,7 @@ impl Parts {
         let link = Arc::clone(&self.shared.links[index]);
         let merger = Merger {
             replica: Some(Arc::clone(&link.replica)),
+            copies: Some(self.settings.meta_path.join(format!("copies-{index}"))),
             ..self.merger.clone()
         };
         let upkeep = Arc::new(Upkeep {

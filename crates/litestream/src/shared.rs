@@ -142,6 +142,12 @@ impl Shared {
         positions.max().unwrap_or_default()
     }
 
+    /// Up to here every replica that is up has everything; `None` if none is up.
+    pub fn healthy(&self) -> Option<Txid> {
+        let up = self.links.iter().map(|link| *link.progress.borrow());
+        up.filter(|p| !p.failed).filter_map(|p| p.position).min()
+    }
+
     /// Up to here every replica has everything; `None` if one of them is not known.
     pub fn uploaded_everywhere(&self) -> Option<Txid> {
         self.links.iter().map(|link| link.position()).min()?

@@ -163,7 +163,12 @@ impl Tidy<'_> {
             if level != MERGED {
                 names.pop();
             }
+            // What a replica that is up is about to get stays.
+            let spared = self.shared.healthy().filter(|_| level != Level::SNAPSHOT);
             for name in names {
+                if spared.is_some_and(|at| name.max > at) {
+                    continue;
+                }
                 remove_if_there(self.env, &self.staging.path(level, name))?;
                 count += 1;
             }

@@ -188,7 +188,10 @@ impl Uploader {
         }
         if level == MERGED {
             // What lies below it in level 0 would never be compacted, and yet count as if it were.
-            self.upkeep.compact_up_to(level, at).await?;
+            // If that fails, it is still better up there than here.
+            if let Err(error) = self.upkeep.compact_up_to(level, at).await {
+                tracing::warn!(db = %self.name, %error, "level 0 could not be compacted before a merged file");
+            }
         }
         let size = self.upload(level, name, &header).await?;
         self.page_size = Some(header.page_size);
@@ -198,17 +201,17 @@ impl Uploader {
 
     /// A damaged snapshot may have been the base of a new page size, without which nothing after it can be restored.
     async fn replace_damaged(&self) -> Result<()> {
-        let mut damaged = self.depot.damaged.lock().await;
-        if damaged.as_ref().is_none_or(Vec::is_empty) {
+        let damaged = self.depot.damaged.lock().await.clone().unwrap_or_default();
+        if damaged.is_empty() {
             return Ok(());
         }
         let name = self.worker.request(Command::Snapshot).await?.what;
-        for old in damaged.take().unwrap_or_default() {
+        for old in damaged {
             if old != name {
                 remove_if_there(&self.env, &self.depot.path(Level::SNAPSHOT, old))?;
             }
         }
-        *damaged = Some(Vec::new());
+        *self.depot.damaged.lock().await = Some(Vec::new());
         Ok(())
     }
 
@@ -235,13 +238,16 @@ impl Uploader {
         let found = position::position(&files);
         if self.has_forked(found.highest, &files, &dir).await? {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");
-            let mut end = ReplicaEnd::of(&self.link.replica, &files).await?;
+            let mut end = ReplicaEnd::of(&self.link.replica, &files)
+                .await
+                .inspect_err(|_| self.forget(found.highest))?;
             // A listing may be old: no number that was given here is given again.
             let local = list_level(&self.env, &dir)?;
             end.highest = end.highest.max(local.last().map_or(Txid::ZERO, |n| n.max));
             self.worker.command(Command::Rebase(end))?;
             self.worker.request(Command::Capture).await?;
         }
+        self.drop_doubtful_snapshots(found.highest)?;
         // With a hole below what is local, fill from the hole on; what can't be filled is bridged by a snapshot.
         let at = found.contiguous;
         self.shared.mark(self.index, MERGED, at);
@@ -251,10 +257,38 @@ impl Uploader {
         Ok(at)
     }
 
+    /// Without the local file of the replica's end, of which history a snapshot of what it holds is can't be told.
+    fn drop_doubtful_snapshots(&self, highest: Txid) -> Result<()> {
+        if self
+            .depot
+            .list(Level::L0)?
+            .contains(&FileName::single(highest))
+        {
+            return Ok(());
+        }
+        for name in self.depot.list(Level::SNAPSHOT)? {
+            if name.max <= highest {
+                self.depot.snapshot_uploaded(self.index, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What ends here may not be there any more: the next listing tells.
+    fn forget(&self, end: Txid) {
+        let mut catalogue = self.link.catalogue.lock();
+        for file in catalogue.all() {
+            if file.name.max == end {
+                catalogue.gone(file.level, file.name);
+            }
+        }
+    }
+
     /// All files of the replica, into the catalogue too.
     async fn list(&self) -> Result<Vec<FileInfo>> {
         let levels: Vec<Level> = Level::all().collect();
-        self.link.catalogue.lock().listing_begins();
+        let now = self.env.clock.monotonic();
+        self.link.catalogue.lock().listing_begins(now);
         let files = listing::list_all(&self.link.replica, &levels, false).await?;
         let mut catalogue = self.link.catalogue.lock();
         catalogue.listed(&files);
@@ -325,13 +359,16 @@ impl Uploader {
             let mut here = vec![0; len];
             file.read_exact_at(&mut here, offset)
                 .map_err(Error::io("read", &path))?;
-            if self
+            let there = self
                 .link
                 .replica
-                .read(level, name, offset, Some(len as u64))
-                .await?
-                != here
-            {
+                .read(level, name, offset, Some(len as u64));
+            let there = there.await.inspect_err(|error| {
+                if error.is_not_found() {
+                    self.link.catalogue.lock().gone(level, name);
+                }
+            })?;
+            if there != here {
                 return Ok(true);
             }
         }
@@ -381,7 +418,8 @@ impl Uploader {
             .replica
             .write(level, name, Source::File(path), created(header))
             .await?;
-        self.link.catalogue.lock().written(info);
+        let now = self.env.clock.monotonic();
+        self.link.catalogue.lock().written(info, now);
         self.link.changed.notify_one();
         tracing::debug!(db = %self.name, %level, %name, size = info.size, "ltx file uploaded");
         Ok(info.size)

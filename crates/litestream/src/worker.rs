@@ -127,6 +127,8 @@ pub(crate) struct State {
     ahead: Txid,
     /// The highest TXID that was staged since start. The uploader may have seen its file, whatever became of it.
     given: Txid,
+    /// What is staged is of another history than the replica, until a full file is staged.
+    must_rebase: bool,
     /// The replica was asked where it ends.
     asked: bool,
     /// Page size of its newest file then.
@@ -231,6 +233,8 @@ impl Worker {
                 }
                 self.state.ahead = end.highest;
                 self.state.replica_page_size = end.page_size;
+                // Also if the database is not open right now, or what is staged can't be removed at once.
+                self.state.must_rebase = true;
                 let rebased = match &mut self.state.database {
                     Some(database) => database.rebase(end.highest, end.page_size),
                     None => Ok(()),
@@ -359,7 +363,8 @@ impl Worker {
         // What the replica has, or may be getting right now, must not be numbered again, should local files be lost.
         let uploaded = self.shared.highest_uploaded();
         let ahead = self.state.ahead.max(uploaded).max(self.state.given);
-        self.state.full = database.establish(ahead, self.state.replica_page_size)?;
+        let must_rebase = self.state.must_rebase;
+        self.state.full = database.establish(ahead, self.state.replica_page_size, must_rebase)?;
         if self.state.full == Some(FullReason::ReplicaAhead) {
             self.shared.rebased();
         }
@@ -455,10 +460,12 @@ impl Worker {
             return Err(Error::NoPosition);
         };
         let (given, full) = (&mut state.given, &mut state.full);
+        let must_rebase = &mut state.must_rebase;
         work(database, &self.stop, &mut |staged| {
             let txid = staged.position.txid;
             *given = txid;
             if let Some(reason) = full.take() {
+                *must_rebase = false;
                 tracing::info!(db = %name, %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
             }
             shared.staged(txid, Some(&staged));

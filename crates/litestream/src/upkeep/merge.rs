@@ -52,6 +52,8 @@ pub(crate) struct Merger {
     pub replica: Option<SharedReplica>,
     /// `META/ltx`.
     pub root: PathBuf,
+    /// Where copies of this replica's compacted files lie, level by level; `None` where local files are merged.
+    pub copies: Option<PathBuf>,
     /// The database, whose mode and owner the output gets.
     pub database: PathBuf,
     /// Remembers what could not be removed.
@@ -103,7 +105,7 @@ impl Merger {
         };
         let name = FileName::new(first.header().min_txid, last.header().max_txid);
         let read = open.len();
-        let dir = self.root.join(into.to_string());
+        let dir = self.out(into)?;
         let maker = match self.env.disk.metadata(&self.database) {
             Ok(like) => self.maker.clone().with_looks(&like),
             Err(_) => self.maker.clone(),
@@ -130,23 +132,30 @@ impl Merger {
             Inputs::Replica(files) => self.input(files[index], piece)?,
         };
         let name = inputs.name(index);
-        Decoder::new(input).map_err(|error| {
+        let failed = |error| {
             let error = ltx::Error::Input {
                 name: name.1,
                 source: Box::new(error),
             };
             self.failure(inputs, name, error)
-        })
+        };
+        let decoder = Decoder::new(input).map_err(failed)?;
+        let (min, max) = (decoder.header().min_txid, decoder.header().max_txid);
+        if (min, max) != (name.1.min, name.1.max) {
+            // It would be taken for what it is not.
+            let previous = name.1.max;
+            return Err(failed(ltx::Error::MergeOrder { previous, min, max }));
+        }
+        Ok(decoder)
     }
 
     /// A local copy, the file in a local replica, or a stream.
     fn input(&self, file: FileInfo, piece: usize) -> Result<Input, Failure> {
         let replica = self.replica.as_ref().ok_or(Error::Closed)?;
-        let copy = Some(self.path(file.level, file.name));
-        for path in [copy, replica.local_path(file.level, file.name)]
-            .into_iter()
-            .flatten()
-        {
+        let staged = Some(self.path(file.level, file.name));
+        let copy = self.copy(file.level, file.name);
+        let there = replica.local_path(file.level, file.name);
+        for path in [copy, staged, there].into_iter().flatten() {
             if let Ok(found) = self.env.disk.open(&path)
                 && found.metadata().is_ok_and(|m| m.len == file.size)
             {
@@ -181,6 +190,30 @@ impl Merger {
         self.root.join(level.to_string()).join(name.to_string())
     }
 
+    /// Where a copy of a compacted file lies or would lie.
+    pub fn copy(&self, level: Level, name: FileName) -> Option<PathBuf> {
+        let copies = self.copies.as_ref()?.join(level.to_string());
+        Some(copies.join(name.to_string()))
+    }
+
+    /// The folder for what is merged into a level.
+    fn out(&self, into: Level) -> Result<PathBuf> {
+        let Some(copies) = &self.copies else {
+            return Ok(self.root.join(into.to_string()));
+        };
+        let dir = copies.join(into.to_string());
+        let mode = self
+            .root
+            .parent()
+            .and_then(|meta| self.env.disk.metadata(meta).ok());
+        let mode = mode.map_or(0o700, |m| m.mode & 0o777);
+        self.env
+            .disk
+            .create_dir_all(&dir, mode)
+            .map_err(Error::io("create directory", &dir))?;
+        Ok(dir)
+    }
+
     /// Tells what an error is about: a damaged local copy is removed, so that the next attempt reads the replica's file.
     fn failure(&self, inputs: &Inputs, out: (Level, FileName), error: ltx::Error) -> Failure {
         let ltx::Error::Input { name, source } = &error else {
@@ -191,7 +224,9 @@ impl Merger {
             };
         };
         let level = inputs.level_of(*name);
-        let path = self.path(level, *name);
+        let copy = self.copy(level, *name);
+        let copy = copy.filter(|path| self.env.disk.metadata(path).is_ok());
+        let path = copy.unwrap_or_else(|| self.path(level, *name));
         if let ltx::Error::Io(io) = &**source {
             return match io.kind() {
                 io::ErrorKind::NotFound => Failure::Gone(level, *name),

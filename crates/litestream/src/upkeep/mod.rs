@@ -21,6 +21,7 @@ use crate::depot::Depot;
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::policy::Policy;
+use crate::staging::{list_level, remove_if_there};
 use crate::upload::Worker;
 use crate::worker::{Command, created};
 use duty::{Duty, Memory, View, is_base};
@@ -60,6 +61,10 @@ pub(crate) struct State {
 impl Upkeep {
     /// Runs until the task is aborted.
     pub async fn run(self: Arc<Self>) {
+        self.depot.shared.wait_claimed().await;
+        if let Err(error) = self.clear_copies() {
+            tracing::warn!(db = %self.name, %error, "old copies cannot be removed");
+        }
         loop {
             let next = self.next().await;
             let Some((wait, duty)) = next else {
@@ -158,6 +163,12 @@ impl Upkeep {
                 Err(Failure::Gone(level, name)) => {
                     // Somebody else deleted it: what is known is wrong.
                     self.link.catalogue.lock().gone(level, name);
+                    let files = self.link.catalogue.lock().all();
+                    if Some(position::position(&files).contiguous) < self.link.position() {
+                        tracing::error!(db = %self.name, %level, %name, "file is missing in the replica, taking a snapshot that stands in for it");
+                        self.worker.request(Command::Snapshot).await?;
+                        self.link.kick.notify_one();
+                    }
                 }
                 Err(Failure::Damaged(file, error)) => {
                     tracing::error!(db = %self.name, level = %file.level, name = %file.name, error = %error,
@@ -188,17 +199,76 @@ impl Upkeep {
 
     async fn merge(&self, into: Level, inputs: Vec<FileInfo>) -> Result<(), Failure> {
         let merged = self.merger.run(into, Inputs::Replica(inputs)).await?;
-        let path = self.depot.path(into, merged.name);
-        let source = Source::File(path);
+        let Some(path) = self.merger.copy(into, merged.name) else {
+            return Err(Error::Closed.into());
+        };
+        let source = Source::File(path.clone());
         let written = self
             .link
             .replica
             .write(into, merged.name, source, created(&merged.header))
-            .await
-            .map_err(Error::from)?;
-        self.link.catalogue.lock().written(written);
+            .await;
+        let is_input = self.policy.above(into).is_some()
+            && self.link.replica.local_path(into, merged.name).is_none();
+        if written.is_err() || !is_input {
+            remove_if_there(&self.env, &path)?;
+        }
+        let written = written.map_err(Error::from)?;
+        let now = self.env.clock.monotonic();
+        self.link.catalogue.lock().written(written, now);
+        self.trim_copies()?;
         tracing::info!(db = %self.name, level = %into, name = %merged.name, inputs = merged.inputs, size = written.size, "compaction complete");
         self.depot.trim()?;
+        Ok(())
+    }
+
+    /// Removes copies that were compacted further, and the oldest of the others beyond a quarter of the budget.
+    fn trim_copies(&self) -> Result<()> {
+        let Some(root) = &self.merger.copies else {
+            return Ok(());
+        };
+        let mut copies = Vec::new();
+        for level in Level::all() {
+            let dir = root.join(level.to_string());
+            let above = self.policy.above(level);
+            let end = above.map(|above| self.link.catalogue.lock().end(above));
+            for name in list_level(&self.env, &dir)? {
+                let path = dir.join(name.to_string());
+                match end {
+                    Some(end) if name.max > end => copies.push((name.max, path)),
+                    _ => remove_if_there(&self.env, &path)?,
+                }
+            }
+        }
+        copies.sort_unstable();
+        let mut left = self.depot.bytes_max / 4;
+        for (_, path) in copies.iter().rev() {
+            let len = self.env.disk.metadata(path).map_or(0, |m| m.len);
+            match left.checked_sub(len) {
+                Some(rest) => left = rest,
+                None => remove_if_there(&self.env, path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what an earlier run left: copies only save requests.
+    fn clear_copies(&self) -> Result<()> {
+        let Some(root) = &self.merger.copies else {
+            return Ok(());
+        };
+        for level in Level::all() {
+            let dir = root.join(level.to_string());
+            match self.env.disk.list(&dir) {
+                Ok(entries) => {
+                    for entry in entries {
+                        remove_if_there(&self.env, &dir.join(&entry.name))?;
+                    }
+                }
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("list", dir)(e)),
+            }
+        }
         Ok(())
     }
 
