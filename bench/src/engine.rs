@@ -28,6 +28,19 @@ pub struct Plan {
     pub snapshots: u64,
 }
 
+/// What its last line of output begins with: the longest time that it held transactions up, ms.
+const HELD: &str = "held_max_ms=";
+
+/// What the process said of the time that it held transactions up, ms; the original says nothing.
+pub fn held_max_ms(scratch: &Scratch) -> Option<f64> {
+    let text = std::fs::read_to_string(&scratch.log).ok()?;
+    text.lines()
+        .rev()
+        .find_map(|line| line.strip_prefix(HELD))?
+        .parse()
+        .ok()
+}
+
 /// A level is due at once if it is empty, and then not again while we look.
 const LEVEL_INTERVAL: Duration = Duration::from_hours(24 * 30);
 
@@ -92,6 +105,10 @@ pub fn run(words: &[String]) -> Result<()> {
         let replicator = Replicator::start(settings, vec![Arc::new(replica)], env)?;
         end.recv().await.context("no more signals")?;
         let synced = replicator.sync().await;
+        println!(
+            "{HELD}{}",
+            replicator.status().counters.held_max.as_secs_f64() * 1e3
+        );
         replicator.close().await;
         synced?;
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use crate::args::Args;
-use crate::engine::Plan;
+use crate::engine::{self, Plan};
 use crate::program::Program;
 use crate::replica;
 use crate::report::{Report, Target};
@@ -72,6 +72,10 @@ fn one(args: &Args, report: &mut Report, program: &Program, size: u64) -> Result
     add("WAL max, MiB", Target::AtMost(64.0), wal);
     add("CPU in 60 s, s", Target::None, cpu);
     add("peak RSS, MiB", Target::AtMost(64.0), usage.rss_mib);
+    if let Some(held) = engine::held_max_ms(&scratch) {
+        let name = "transactions held up by the engine, max, ms";
+        add(name, Target::AtMost(50.0), held);
+    }
     report.check(
         program.who,
         "snapshot",
