@@ -19,7 +19,7 @@ const ROW_BYTES: usize = 200;
 const RATE: u32 = 500;
 /// By the clock, so that one begins within this time and is over soon after.
 const INTERVAL: u64 = 30;
-const LENGTH: Duration = Duration::from_secs(60);
+const LENGTH: Duration = Duration::from_mins(1);
 const REST_MAX: Duration = Duration::from_secs(25);
 
 /// Runs it; the size is that of the database.
