@@ -3,6 +3,7 @@
 pub mod app;
 pub mod chain;
 pub mod damage;
+pub mod day;
 pub mod disk;
 pub mod engine;
 pub mod enumerate;

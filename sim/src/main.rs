@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use litestream_sim::day::Day;
 use litestream_sim::episode::{self, Outcome};
 use litestream_sim::plan::{Class, Plan};
 use litestream_sim::{enumerate, log, shrink};
@@ -16,6 +17,7 @@ sim --seed N [--log] [--shrink]      one episode
 sim --plan FILE [--log] [--shrink]   the episode of a file, as written by --shrink
 sim --seeds N [--from S] [--jobs J]  episodes S .. S+N, on J processes; stops at 20 failures
     --again M                        every M-th of them twice, comparing the traces (default 100)
+sim --day [--rate R] [--hours H]     R commits per second (1) for H hours (24) of virtual time: requests and bytes, counted
 sim --enumerate [--scenario NAME]    every call of every scene: kills, power cuts, failures; more by --enumerate --help
 ";
 
@@ -43,8 +45,8 @@ fn run() -> Result<bool> {
     while let Some(arg) = args.next() {
         let name = arg.strip_prefix("--").context(HELP)?.to_owned();
         let value = match name.as_str() {
-            "log" | "shrink" => String::new(),
-            "seed" | "plan" | "seeds" | "from" | "jobs" | "again" => args
+            "log" | "shrink" | "day" => String::new(),
+            "seed" | "plan" | "seeds" | "from" | "jobs" | "again" | "rate" | "hours" => args
                 .next()
                 .with_context(|| format!("--{name} needs a value"))?,
             _ => bail!("unknown option --{name}\n{HELP}"),
@@ -56,6 +58,9 @@ fn run() -> Result<bool> {
             v.parse().with_context(|| format!("--{name} {v}"))
         })
     };
+    if options.contains_key("day") {
+        return day(number("rate", 1)?, number("hours", 24)?);
+    }
     let plan = match (options.get("seed"), options.get("plan")) {
         (Some(seed), _) => Some(Plan::of_seed(seed.parse()?)),
         (None, Some(file)) => Some(std::fs::read_to_string(file)?.parse()?),
@@ -78,6 +83,16 @@ fn run() -> Result<bool> {
     } else {
         parallel(from, seeds, again, jobs)
     }
+}
+
+fn day(rate: u64, hours: u64) -> Result<bool> {
+    if !(1..=1000).contains(&rate) {
+        bail!("--rate {rate}: 1 to 1000 commits per second");
+    }
+    let start = Instant::now();
+    let figures = Day { rate, hours }.run()?;
+    println!("{figures}{:.0} seconds", start.elapsed().as_secs_f64());
+    Ok(figures.restored == Some(true) && figures.idle.all() == 0)
 }
 
 fn one(plan: &Plan, loud: bool, smaller: bool) -> bool {

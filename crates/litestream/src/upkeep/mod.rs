@@ -190,11 +190,7 @@ impl Upkeep {
         let end = end.min(self.link.position().unwrap_or_default());
         let mut files = self.link.catalogue.lock().all();
         files.retain(|f| f.name.max <= end && (f.level != below || f.name.min > damaged));
-        for file in files.iter_mut().filter(|file| is_base(file)) {
-            // As good as a snapshot, and left alone like one.
-            file.level = Level::SNAPSHOT;
-        }
-        compact::compact_inputs(&files, into)
+        compact::compact_inputs(&with_base_as_snapshot(files), into)
     }
 
     async fn merge(&self, into: Level, inputs: Vec<FileInfo>) -> Result<(), Failure> {
@@ -281,21 +277,27 @@ impl Upkeep {
 
     async fn trim_l0(&self) -> Result<()> {
         let (now, keep) = (self.env.clock.now(), self.policy.l0_retention);
-        let files = self.link.catalogue.lock().all();
+        let files = with_base_as_snapshot(self.link.catalogue.lock().all());
         self.delete(retain::l0_retention(&files, now, keep)).await
     }
 
     async fn trim_snapshots(&self) -> Result<()> {
         let (now, policy) = (self.env.clock.now(), &self.policy);
         let files = self.link.catalogue.lock().all();
-        let window = policy.snapshot_retention;
-        self.delete(retain::keep_rules_retention(
-            &files,
+        let bases: Vec<FileInfo> = files.iter().copied().filter(is_base).collect();
+        let mut doomed = retain::keep_rules_retention(
+            &with_base_as_snapshot(files),
             now,
-            window,
+            policy.snapshot_retention,
             &policy.keep,
-        ))
-        .await?;
+        );
+        for base in bases {
+            if doomed.contains(&(Level::SNAPSHOT, base.name)) {
+                doomed.push((base.level, base.name));
+            }
+        }
+        doomed.retain(|(level, name)| self.link.catalogue.lock().find(*level, *name).is_some());
+        self.delete(doomed).await?;
         // What lay below them in level 0 may not be needed any more.
         self.trim_l0().await
     }
@@ -325,6 +327,14 @@ impl Upkeep {
     }
 }
 
+/// The base is as good as a snapshot: left alone by compaction like one, and by what decides over the rest of level 0.
+fn with_base_as_snapshot(mut files: Vec<FileInfo>) -> Vec<FileInfo> {
+    for file in files.iter_mut().filter(|file| is_base(file)) {
+        file.level = Level::SNAPSHOT;
+    }
+    files
+}
+
 /// Why a merge failed.
 pub(crate) enum Failure {
     /// An input is not there any more.
@@ -338,5 +348,32 @@ pub(crate) enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use litestream_replica::env::UnixMillis;
+
+    use super::*;
+
+    fn file(level: u8, min: u64, max: u64, size: u64) -> FileInfo {
+        FileInfo {
+            level: Level::new(level).unwrap(),
+            name: FileName::new(Txid::new(min), Txid::new(max)),
+            size,
+            created: UnixMillis(0),
+        }
+    }
+
+    #[test]
+    fn level_0_goes_although_its_first_file_stays() {
+        let mut files = vec![file(0, 1, 1, 2 << 20), file(1, 2, 4, 300)];
+        files.extend((2..=6).map(|txid| file(0, txid, txid, 100)));
+        let (now, keep) = (UnixMillis(1_000_000), Duration::from_secs(1));
+        assert_eq!(retain::l0_retention(&files, now, keep), []);
+        let doomed = retain::l0_retention(&with_base_as_snapshot(files), now, keep);
+        let expected = (2..=4).map(|txid| (Level::L0, FileName::single(Txid::new(txid))));
+        assert_eq!(doomed, expected.collect::<Vec<_>>());
     }
 }
