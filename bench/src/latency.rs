@@ -65,20 +65,21 @@ fn one(
     replica::wait_first(&scratch.replica, &running, Duration::from_secs(20))?;
     replica::wait_quiet(&running, Duration::from_secs(4))?;
     let level = replica::level(&scratch.replica, 0);
-    let folder = Folder::watch(&level)?;
-    let times = commit_and_watch(&conn, &folder, commits, pause)?;
+    let times = commit_and_watch(&conn, &level, commits, pause)?;
     conn.close().map_err(|(_, error)| error)?;
     running.stop()?;
     report.check(program.who, "latency", scratch.restore_and_compare(program));
     Ok(times)
 }
 
-fn commit_and_watch(
+/// Commits now and then; the seconds until the file that holds each commit has its name in the folder.
+pub fn commit_and_watch(
     conn: &Connection,
-    folder: &Folder<'_>,
+    folder: &Path,
     commits: u64,
     pause: Duration,
 ) -> Result<Vec<f64>> {
+    let folder = Folder::watch(folder)?;
     let mut jitter = Rows::new(3);
     // When each commit returned that has not been seen yet, and how large the database is after it.
     let mut pending: VecDeque<(Instant, u32)> = VecDeque::new();

@@ -9,19 +9,23 @@
 mod args;
 mod check;
 mod critical;
+mod engine;
 mod fabricate;
 mod first_copy;
 mod idle;
 mod ingest;
 mod large;
 mod latency;
+mod levels;
 mod process;
 mod program;
 mod replica;
+mod replicas;
 mod report;
 mod restore;
 mod rows;
 mod scratch;
+mod snapshot;
 mod stats;
 mod wal;
 mod workload;
@@ -45,6 +49,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("idle", idle::run),
     ("critical", critical::run),
     ("large", large::run),
+    ("levels", levels::run),
+    ("snapshot", snapshot::run),
+    ("replicas", replicas::run),
 ];
 
 fn main() -> ExitCode {
@@ -60,8 +67,13 @@ fn main() -> ExitCode {
 
 /// Whether every result was correct; a figure beyond its target is no failure, only marked.
 fn run() -> Result<bool> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((engine::WORD, rest)) = words.split_first().map(|(w, rest)| (w.as_str(), rest)) {
+        engine::run(rest)?;
+        return Ok(true);
+    }
     let names: Vec<&str> = SCENARIOS.iter().map(|(name, _)| *name).collect();
-    let Some(args) = Args::parse(std::env::args().skip(1), &names)? else {
+    let Some(args) = Args::parse(words.into_iter(), &names)? else {
         print!("{}", args::help(&names));
         return Ok(true);
     };

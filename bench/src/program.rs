@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::engine::Plan;
 use crate::process::{Running, Usage};
+use crate::scratch::Scratch;
 
 /// A restore that takes longer is given up.
 const RESTORE_MAX: Duration = Duration::from_mins(5);
@@ -48,6 +50,22 @@ impl Program {
         let mut command = Command::new(&self.path);
         command.arg("replicate").arg(db).arg(url(replica));
         Running::start(&mut command, log)
+    }
+
+    /// Starts replication by a policy: ours in a process that takes it, the original with a configuration file.
+    pub fn replicate_as(&self, plan: Plan, scratch: &Scratch) -> Result<Running> {
+        let mut command = match self.who {
+            Who::Theirs => {
+                let mut command = Command::new(&self.path);
+                command
+                    .arg("replicate")
+                    .arg("-config")
+                    .arg(plan.config(scratch)?);
+                command
+            }
+            Who::Ours | Who::Base => plan.command(scratch)?,
+        };
+        Running::start(&mut command, &scratch.log)
     }
 
     /// Runs `restore` to its end and fails if it fails.

@@ -1,5 +1,6 @@
 //! A replica in a folder, as seen from outside.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,53 @@ pub fn count_files(dir: &Path) -> usize {
             _ => 1,
         })
         .sum()
+}
+
+/// The finished files of all levels, with their sizes.
+pub fn sizes(replica: &Path) -> BTreeMap<PathBuf, u64> {
+    let all = (0..=9).flat_map(|number| {
+        let names = files(replica, number).into_iter();
+        names.map(move |name| level(replica, number).join(name))
+    });
+    // A file may go meanwhile.
+    all.filter_map(|path| Some((path.clone(), path.metadata().ok()?.len())))
+        .collect()
+}
+
+/// Waits until a level gets a file, in the replica of this scratch folder or among the local files, and until it is finished in the replica; when each was seen.
+/// What is finished already does not count.
+pub fn wait_made(
+    dir: &Path,
+    number: u8,
+    program: &Running,
+    limit: Duration,
+) -> Result<(Instant, Instant)> {
+    let (replica, state) = (dir.join("replica"), dir.join(".app.db-litestream"));
+    let entries = || {
+        let folders = [&replica, &state].map(|root| level(root, number));
+        let entries = folders.into_iter().flat_map(std::fs::read_dir).flatten();
+        entries.flatten().map(|entry| entry.path()).collect()
+    };
+    let (known, finished): (Vec<PathBuf>, _) = (entries(), files(&replica, number));
+    let start = Instant::now();
+    let mut began = None;
+    loop {
+        let now: Vec<PathBuf> = entries();
+        if began.is_none() && now.iter().any(|path| !known.contains(path)) {
+            began = Some(Instant::now());
+        }
+        let made = files(&replica, number);
+        if let Some(began) = began
+            && made.iter().any(|name| !finished.contains(name))
+        {
+            return Ok((began, Instant::now()));
+        }
+        if start.elapsed() > limit {
+            bail!("no file in level {number} after {limit:?}");
+        }
+        program.check_alive()?;
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Size in pages of the database after this file; None if the file has gone meanwhile.

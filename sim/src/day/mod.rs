@@ -7,6 +7,7 @@ mod meter;
 mod report;
 
 use std::cell::RefCell;
+use std::iter;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::restore;
 use crate::rng::Rng;
 use crate::sched::{self, Config, Nanos, Process};
 use crate::vfs;
-use crate::world::{DATABASE, RESTORES};
+use crate::world::{DATABASE, RESTORES, STATE};
 use meter::Meter;
 pub use meter::Requests;
 
@@ -107,7 +108,9 @@ impl Day {
         let storage = SimReplica::new(crate::env::env(STAGE, disk.clone()), Profile::strict());
         within(APP, "app", || fill(&connect()?))?;
         let (of_engine, of_disk) = (storage.clone(), disk.clone());
-        let mut figures = within(ENGINE, "engine", move || self.replicated(&of_engine, &of_disk))?;
+        let mut figures = within(ENGINE, "engine", move || {
+            self.replicated(&of_engine, &of_disk)
+        })?;
         within(APP, "app", || {
             let conn = connect()?;
             conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
@@ -130,8 +133,9 @@ impl Day {
         let replica: SharedReplica = meter.clone();
         let replicator = Replicator::start(settings, vec![replica], env)?;
         sched::block_on(replicator.sync())?;
+        let names = disk.clone();
         let mut figures = Figures {
-            commits: within(APP, "app", move || self.work())?,
+            commits: within(APP, "app", move || self.work(&names))?,
             ..Figures::default()
         };
         sched::block_on(replicator.sync())?;
@@ -150,12 +154,21 @@ impl Day {
     }
 
     /// The application's commits: a row that was there is changed, another one is added.
-    fn work(self) -> Result<u64> {
-        let conn = connect()?;
+    fn work(self, disk: &SimDisk) -> Result<u64> {
+        let (conn, files) = (connect()?, crate::env::env(APP, disk.clone()).disk);
         let mut rng = Rng::of(1, &[u64::MAX - 1]);
         let (pause, commits) = (SECOND / self.rate, self.rate * self.hours * 3600);
         let begin = sched::now();
         for number in 0..commits {
+            if number.is_multiple_of(60 * self.rate) {
+                // As an operating system does by itself: else the simulated disk keeps count of every change of a name.
+                for dir in
+                    iter::once(STATE.to_owned()).chain((0..10).map(|n| format!("{STATE}/ltx/{n}")))
+                {
+                    // Not all of them exist.
+                    let _ = files.sync_dir(Path::new(&dir));
+                }
+            }
             let due = begin + number * pause;
             sched::sleep(due.saturating_sub(sched::now()));
             let tx = conn.unchecked_transaction()?;

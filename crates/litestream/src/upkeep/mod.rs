@@ -276,3 +276,30 @@ impl From<Error> for Failure {
         Failure::Other(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use litestream_replica::env::UnixMillis;
+
+    use super::*;
+
+    fn file(level: u8, min: u64, max: u64, size: u64) -> FileInfo {
+        FileInfo {
+            level: Level::new(level).unwrap(),
+            name: FileName::new(Txid::new(min), Txid::new(max)),
+            size,
+            created: UnixMillis(0),
+        }
+    }
+
+    #[test]
+    fn level_0_goes_although_its_first_file_stays() {
+        let mut files = vec![file(0, 1, 1, 2 << 20), file(1, 2, 4, 300)];
+        files.extend((2..=6).map(|txid| file(0, txid, txid, 100)));
+        let (now, keep) = (UnixMillis(1_000_000), Duration::from_secs(1));
+        assert_eq!(retain::l0_retention(&files, now, keep), []);
+        let doomed = retain::l0_retention(&with_base_as_snapshot(files), now, keep);
+        let expected = (2..=4).map(|txid| (Level::L0, FileName::single(Txid::new(txid))));
+        assert_eq!(doomed, expected.collect::<Vec<_>>());
+    }
+}
