@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use litestream_replica::chain::{listing, retain};
+use litestream_replica::chain::listing;
 use litestream_replica::env::{Env, Running, Task, Watcher};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{FileName, Txid};
@@ -19,8 +19,8 @@ use crate::link::Link;
 use crate::settings::Settings;
 use crate::shared::{EndsWith, Shared, Status};
 use crate::staging::Maker;
-use crate::upkeep::Upkeep;
 use crate::upkeep::merge::Merger;
+use crate::upkeep::{self, Upkeep};
 use crate::upload::{Uploader, Worker};
 use crate::worker::{Command, Numbered, ReplicaEnd, State, Worker as Owner};
 
@@ -137,7 +137,7 @@ impl Replicator {
         for link in &self.shared.links {
             let files = listing::list_all(&link.replica, &levels, true).await?;
             let now = self.env.clock.now();
-            let doomed = retain::keep_rules_retention(&files, now, keep, &self.depot.policy.keep);
+            let doomed = upkeep::old_snapshots(files, now, keep, &self.depot.policy.keep);
             link.replica.delete(&doomed).await?;
             let mut catalogue = link.catalogue.lock();
             for (level, name) in doomed {

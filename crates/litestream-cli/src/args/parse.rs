@@ -371,13 +371,10 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_told_unless_it_is_switched_off() {
-        assert!(run("restore", &["-f"]).unwrap().unavailable().is_some());
-        assert!(
-            run("restore", &["-f=false"])
-                .unwrap()
-                .unavailable()
-                .is_none()
-        );
+        let expand = |arg: &str| run("restore", &[arg]).unwrap().unavailable().is_some();
+        assert!(expand("-no-expand-env"));
+        assert!(!expand("-no-expand-env=false"));
+        assert!(!expand("-f"));
         assert!(
             run("ltx", &["-config", "x"])
                 .unwrap()

@@ -120,17 +120,18 @@ impl View<'_> {
         level0.next().filter(|file| is_base(file))
     }
 
-    /// The time after the slot of what was done last; at once if nothing was.
+    /// The time after the slot of what was done last; at once if nothing was. What lies further ahead than a slot was done before the
+    /// clock was set back, and tells nothing.
     fn slot(&self, level: Level, newest: Option<&FileInfo>, interval: Duration) -> UnixMillis {
+        let millis = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        let ahead = UnixMillis(self.now.0.saturating_add(millis));
         let ran = self.memory.ran[usize::from(level.get())];
-        let Some(last) = newest.map(|file| file.created).max(ran) else {
+        let known = [newest.map(|file| file.created), ran];
+        let Some(last) = known.into_iter().flatten().filter(|t| *t <= ahead).max() else {
             return UnixMillis(i64::MIN);
         };
-        // The clock may have been set back.
-        let last = last.min(self.now);
-        let tenth = interval.as_millis() as f64 / 10.0;
         let UnixMillis(slot) = schedule::slot(last, interval);
-        let shift = interval.as_millis() as i64 + (tenth * self.jitter) as i64;
+        let shift = millis.saturating_add((millis as f64 / 10.0 * self.jitter) as i64);
         UnixMillis(slot.saturating_add(shift))
     }
 

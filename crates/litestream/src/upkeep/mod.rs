@@ -6,12 +6,13 @@
 pub(crate) mod duty;
 pub(crate) mod merge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use litestream_replica::chain::{compact, position, retain};
-use litestream_replica::env::{Env, Monotonic};
+use litestream_replica::chain::retain::{self, KeepRules};
+use litestream_replica::chain::{compact, position};
+use litestream_replica::env::{Env, Monotonic, UnixMillis};
 use litestream_replica::retry::Backoff;
 use litestream_replica::{FileInfo, Level, Source};
 use ltx::{FileName, Txid};
@@ -53,8 +54,8 @@ pub(crate) struct State {
     memory: Memory,
     /// Duties that failed, and when they may be tried again.
     failed: BTreeMap<Duty, (Backoff, Monotonic)>,
-    /// Files up to here are damaged in the replica; a snapshot stands in for them.
-    damaged: Txid,
+    /// Up to here files of each level are damaged in the replica; a snapshot stands in for them.
+    damaged: [Txid; 10],
     jitter: Option<f64>,
 }
 
@@ -154,10 +155,10 @@ impl Upkeep {
 
     async fn compact(&self, into: Level, end: Txid, state: &mut State) -> Result<()> {
         loop {
-            let inputs = self.inputs(into, end, state.damaged);
-            let Some(last) = inputs.last().map(|f| f.name.max) else {
+            let inputs = self.inputs(into, end, &state.damaged);
+            if inputs.is_empty() {
                 return Ok(());
-            };
+            }
             match self.merge(into, inputs).await {
                 Ok(()) => {}
                 Err(Failure::Gone(level, name)) => {
@@ -175,7 +176,8 @@ impl Upkeep {
                         "file in the replica is damaged, taking a snapshot that stands in for it");
                     self.worker.request(Command::Snapshot).await?;
                     self.link.kick.notify_one();
-                    state.damaged = state.damaged.max(last);
+                    let damaged = &mut state.damaged[usize::from(file.level.get())];
+                    *damaged = file.name.max.max(*damaged);
                 }
                 Err(Failure::Other(error)) => return Err(error),
             }
@@ -183,12 +185,13 @@ impl Upkeep {
     }
 
     /// What comes next into a level: contiguous, in the contiguous part of the replica.
-    fn inputs(&self, into: Level, end: Txid, damaged: Txid) -> Vec<FileInfo> {
+    fn inputs(&self, into: Level, end: Txid, damaged: &[Txid; 10]) -> Vec<FileInfo> {
         let Some(below) = Level::new(into.get() - 1) else {
             return Vec::new();
         };
         let end = end.min(self.link.position().unwrap_or_default());
         let mut files = self.link.catalogue.lock().all();
+        let damaged = damaged[usize::from(below.get())];
         files.retain(|f| f.name.max <= end && (f.level != below || f.name.min > damaged));
         compact::compact_inputs(&with_base_as_snapshot(files), into)
     }
@@ -284,19 +287,7 @@ impl Upkeep {
     async fn trim_snapshots(&self) -> Result<()> {
         let (now, policy) = (self.env.clock.now(), &self.policy);
         let files = self.link.catalogue.lock().all();
-        let bases: Vec<FileInfo> = files.iter().copied().filter(is_base).collect();
-        let mut doomed = retain::keep_rules_retention(
-            &with_base_as_snapshot(files),
-            now,
-            policy.snapshot_retention,
-            &policy.keep,
-        );
-        for base in bases {
-            if doomed.contains(&(Level::SNAPSHOT, base.name)) {
-                doomed.push((base.level, base.name));
-            }
-        }
-        doomed.retain(|(level, name)| self.link.catalogue.lock().find(*level, *name).is_some());
+        let doomed = old_snapshots(files, now, policy.snapshot_retention, &policy.keep);
         self.delete(doomed).await?;
         // What lay below them in level 0 may not be needed any more.
         self.trim_l0().await
@@ -325,6 +316,27 @@ impl Upkeep {
         }
         Ok(())
     }
+}
+
+/// The snapshots that are not needed any more for what is promised, the base among them, and what goes with them.
+pub(crate) fn old_snapshots(
+    files: Vec<FileInfo>,
+    now: UnixMillis,
+    window: Duration,
+    keep: &KeepRules,
+) -> Vec<(Level, FileName)> {
+    let mut there: BTreeSet<(Level, FileName)> = BTreeSet::new();
+    there.extend(files.iter().map(|f| (f.level, f.name)));
+    let bases: Vec<FileInfo> = files.iter().copied().filter(is_base).collect();
+    let files = with_base_as_snapshot(files);
+    let mut doomed = retain::keep_rules_retention(&files, now, window, keep);
+    for base in bases {
+        if doomed.contains(&(Level::SNAPSHOT, base.name)) {
+            doomed.push((base.level, base.name));
+        }
+    }
+    doomed.retain(|file| there.contains(file));
+    doomed
 }
 
 /// The base is as good as a snapshot: left alone by compaction like one, and by what decides over the rest of level 0.
