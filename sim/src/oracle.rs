@@ -146,10 +146,10 @@ fn window(world: &World) {
         let then = wall - ((now - when) / 1_000_000) as i64;
         let promised = then - policy.snapshot_retention.as_millis() as i64;
         // Such a storage tells its own times, and not exactly.
-        let vague = if plan.backend == Backend::Strict {
-            0
-        } else {
-            5000
+        let vague = match plan.backend {
+            Backend::Strict | Backend::Folder => 0,
+            Backend::Object => 5_000,
+            Backend::Eventual => 65_000,
         };
         if oldest > promised + vague {
             world.violation(format!(
