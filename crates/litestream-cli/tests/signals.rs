@@ -144,6 +144,8 @@ fn a_hangup_that_was_ignored_at_start_stays_ignored() {
     first_line(output);
     common::wait_until("the first upload", || place.exists("backup/ltx/0"));
     common::send(child.id(), "HUP");
+    let first = "backup/ltx/0/0000000000000001-0000000000000001.ltx";
+    common::wait_until("the first upload", || place.exists(first));
     db.execute_batch("INSERT INTO t VALUES (41)").unwrap();
     let second = "backup/ltx/0/0000000000000002-0000000000000002.ltx";
     common::wait_until("the second upload", || place.exists(second));
@@ -159,6 +161,8 @@ fn user_signals_do_nothing() {
     litestream.wait_for("replicating to");
     litestream.signal("USR1");
     litestream.signal("USR2");
+    let first = "backup/ltx/0/0000000000000001-0000000000000001.ltx";
+    common::wait_until("the first upload", || place.exists(first));
     db.execute_batch("INSERT INTO t VALUES (41)").unwrap();
     let second = "backup/ltx/0/0000000000000002-0000000000000002.ltx";
     common::wait_until("an upload", || place.exists(second));
