@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use litestream_replica::chain::plan::{Plan, PlanError, Target, plan};
 use litestream_replica::chain::position::position;
-use litestream_replica::chain::retain::snapshot_retention;
+use litestream_replica::chain::retain::{KeepRules, keep_rules_retention};
 use litestream_replica::env::UnixMillis;
 use litestream_replica::{FileInfo, Level};
 use ltx::{FileName, Txid};
@@ -194,7 +194,7 @@ pub fn chain_retain(data: &[u8]) {
     };
     let now = time(script.byte());
     let files = listing(&mut script);
-    let gone = snapshot_retention(&files, now, keep);
+    let gone = keep_rules_retention(&files, now, keep, &KeepRules::default());
     let is_gone = |f: &FileInfo| gone.contains(&(f.level, f.name));
     let names: BTreeSet<_> = gone.iter().collect();
     assert!(names.len() == gone.len(), "a file goes twice");
@@ -219,7 +219,7 @@ pub fn chain_retain(data: &[u8]) {
     let kept: Vec<FileInfo> = files.iter().filter(|f| !is_gone(f)).copied().collect();
     still_restores(&files, &kept);
     if keep.is_zero() && !gone.is_empty() {
-        let again = snapshot_retention(&kept, now, keep);
+        let again = keep_rules_retention(&kept, now, keep, &KeepRules::default());
         let snapshots = |files: &[(Level, FileName)]| {
             files
                 .iter()

@@ -105,8 +105,14 @@ impl Depot {
         self.snapshots.lock().remove(&name);
     }
 
-    /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded; returns which snapshots are.
+    /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded, and what another program kept at levels that
+    /// nobody here looks at; returns which snapshots are damaged.
     pub fn verify(&self) -> Result<Vec<FileName>> {
+        for level in Level::all().filter(|l| ![Level::L0, MERGED, Level::SNAPSHOT].contains(l)) {
+            for name in self.list(level)? {
+                remove_if_there(&self.env, &self.path(level, name))?;
+            }
+        }
         let mut damaged = Vec::new();
         for level in [Level::L0, MERGED, Level::SNAPSHOT] {
             for name in self.list(level)? {
@@ -139,7 +145,7 @@ impl Depot {
         let mut copies = Vec::new();
         // What shows that a replica holds our history.
         let witness = self.list(Level::L0)?.contains(&FileName::single(at));
-        for level in Level::all().filter(|level| *level != Level::SNAPSHOT) {
+        for level in [Level::L0, MERGED] {
             for name in self.list(level)? {
                 let has_other = level != Level::L0 && witness;
                 if name.max > at || (name.max == at && !has_other) {

@@ -28,7 +28,8 @@ pub struct Settings {
     pub capture_bytes_max: usize,
     /// What its replicas are to hold.
     pub policy: Policy,
-    /// Local files: what waits for a replica, and copies of what is there. More is not kept, but for the newest file and one snapshot.
+    /// Local files: what waits for a replica, and copies of what is there. More is not kept, but for the newest file and one snapshot;
+    /// without compacted levels all that waits is.
     pub local_bytes_max: u64,
 }
 

@@ -104,7 +104,7 @@ impl Tidy<'_> {
         Ok(found.map_err(Error::io("stat", path))?.modified < until)
     }
 
-    /// `false` if a change of the page size stands between the first two.
+    /// `false` if nothing came of it: a change of the page size stands between the first two, or a replica is getting one of them.
     fn merge(&mut self, files: Vec<(Level, FileName)>) -> Result<bool> {
         let inputs = Inputs::Local(files);
         let merged = match self.merger.merge(MERGED, &inputs) {

@@ -3,7 +3,7 @@
 //! Owns the replica's position: the end of its contiguous part. Promise: the position advances only when a file is durable in the
 //! replica; a staged file is removed only when every replica has it, and the newest one is kept, since it says where to go on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -20,7 +20,7 @@ use crate::depot::{Depot, MERGED};
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::shared::Shared;
-use crate::staging::{is_full, list_level, remove_if_there};
+use crate::staging::{is_full, remove_if_there};
 use crate::upkeep::Upkeep;
 use crate::worker::{Command, ReplicaEnd, created};
 
@@ -127,15 +127,14 @@ impl Uploader {
         // What can be uploaded without it need not wait for it.
         let replaced = self.replace_damaged().await;
         let mut backlog = VecDeque::from(self.depot.backlog(at)?);
-        if !backlog.is_empty() {
-            // The replica must not hold what a power failure could take from the local files: numbers would be given twice.
-            for level in [Level::L0, MERGED] {
-                let dir = self.depot.dir(level);
-                self.env
-                    .disk
-                    .sync_dir(&dir)
-                    .map_err(Error::io("sync directory", &dir))?;
-            }
+        // The replica must not hold what a power failure could take from the local files: numbers would be given twice.
+        let waiting: BTreeSet<Level> = backlog.iter().map(|(level, _)| *level).collect();
+        for level in waiting {
+            let dir = self.depot.dir(level);
+            self.env
+                .disk
+                .sync_dir(&dir)
+                .map_err(Error::io("sync directory", &dir))?;
         }
         while let Some((level, name)) = backlog.pop_front() {
             if name.max <= at {
@@ -229,20 +228,19 @@ impl Uploader {
                 *damaged = Some(self.depot.verify()?);
             }
         }
-        let dir = self.depot.dir(Level::L0);
-        if list_level(&self.env, &dir)?.is_empty() {
+        if self.depot.list(Level::L0)?.is_empty() {
             // The worker is about to find its position, by asking the replica too. If it can't, there is nothing to upload.
             let _ = self.worker.request(Command::Capture).await;
         }
         let files = self.list().await?;
         let found = position::position(&files);
-        if self.has_forked(found.highest, &files, &dir).await? {
+        if self.has_forked(found.highest, &files).await? {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");
             let mut end = ReplicaEnd::of(&self.link.replica, &files)
                 .await
                 .inspect_err(|_| self.forget(found.highest))?;
             // A listing may be old: no number that was given here is given again.
-            let local = list_level(&self.env, &dir)?;
+            let local = self.depot.list(Level::L0)?;
             end.highest = end.highest.max(local.last().map_or(Txid::ZERO, |n| n.max));
             self.worker.command(Command::Rebase(end))?;
             self.worker.request(Command::Capture).await?;
@@ -309,8 +307,8 @@ impl Uploader {
 
     /// Whether what is staged does not, or can't be shown to, continue the replica: the replica is ahead, or its newest file is not
     /// the local one of that name.
-    async fn has_forked(&self, highest: Txid, files: &[FileInfo], dir: &Path) -> Result<bool> {
-        let local = list_level(&self.env, dir)?;
+    async fn has_forked(&self, highest: Txid, files: &[FileInfo]) -> Result<bool> {
+        let local = self.depot.list(Level::L0)?;
         if highest > local.last().map_or(Txid::ZERO, |n| n.max) {
             return Ok(true);
         }
@@ -319,10 +317,9 @@ impl Uploader {
         }
         let single = FileName::single(highest);
         let merged = self.depot.list(MERGED)?;
-        let merged = merged.into_iter().find(|name| name.max == highest);
-        let (level, name) = match merged {
+        let (level, name) = match merged.iter().find(|name| name.max == highest) {
             _ if local.contains(&single) => (Level::L0, single),
-            Some(name) => (MERGED, name),
+            Some(name) => (MERGED, *name),
             None => {
                 // What comes right after it can't be shown to belong there, unless it depends on nothing. What comes later will be
                 // bridged by a snapshot.
@@ -330,8 +327,9 @@ impl Uploader {
                 let spans = |name: &FileName| {
                     name.min <= next.min && name.max > highest && name.min.get() > 1
                 };
-                let bound = self.depot.list(MERGED)?.iter().any(spans)
-                    || local.contains(&next) && !is_full(&self.env, &dir.join(next.to_string()))?;
+                let bound = merged.iter().any(spans)
+                    || local.contains(&next)
+                        && !is_full(&self.env, &self.depot.path(Level::L0, next))?;
                 return Ok(bound);
             }
         };

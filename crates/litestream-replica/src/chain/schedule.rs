@@ -28,20 +28,6 @@ pub fn next_slot(now: UnixMillis, interval: Duration) -> UnixMillis {
     millis(next.max(i128::from(now.0) + 1))
 }
 
-/// Whether a level should be filled now: its newest file was made before the present slot, or it has none. A newest file
-/// that lies in the future by more than a slot was made under a wrong clock and doesn't count, or the level would rest
-/// until that time comes.
-pub fn due(
-    newest_created_in_level: Option<UnixMillis>,
-    now: UnixMillis,
-    interval: Duration,
-) -> bool {
-    let Some(newest) = newest_created_in_level else {
-        return true;
-    };
-    newest < slot(now, interval) || newest > next_slot(next_slot(now, interval), interval)
-}
-
 /// Nanoseconds from the zero time to the beginning of the slot.
 fn slot_nanos(now: UnixMillis, interval: Duration) -> i128 {
     let now = (i128::from(now.0) + ZERO_TIME_MILLIS) * NANOS_PER_MILLI;
@@ -111,30 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn k22_a_restart_does_not_compact_again() {
-        let interval = Duration::from_secs(30);
-        let begin = slot(NOW, interval);
-        assert!(due(None, NOW, interval));
-        assert!(due(Some(UnixMillis(begin.0 - 1)), NOW, interval));
-        assert!(!due(Some(begin), NOW, interval));
-        assert!(!due(Some(NOW), NOW, interval));
-        assert!(
-            !due(Some(UnixMillis(NOW.0 + 30_000)), NOW, interval),
-            "clocks of two hosts differ a little"
-        );
-        assert!(
-            due(Some(UnixMillis(NOW.0 + 90_000)), NOW, interval),
-            "a wrong clock"
-        );
-    }
-
-    #[test]
     fn extremes_do_not_panic() {
         for now in [UnixMillis(i64::MIN), UnixMillis(i64::MAX), UnixMillis(0)] {
             for interval in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
                 assert!(slot(now, interval) <= now);
                 assert!(next_slot(now, interval) > now || now.0 == i64::MAX);
-                due(Some(now), now, interval);
             }
         }
         assert!(slot(UnixMillis(-1), HOUR).0 == -3_600_000);

@@ -130,9 +130,8 @@ impl View<'_> {
         let Some(last) = known.into_iter().flatten().filter(|t| *t <= ahead).max() else {
             return UnixMillis(i64::MIN);
         };
-        let UnixMillis(slot) = schedule::slot(last, interval);
-        let shift = millis.saturating_add((millis as f64 / 10.0 * self.jitter) as i64);
-        UnixMillis(slot.saturating_add(shift))
+        let UnixMillis(next) = schedule::next_slot(last, interval);
+        UnixMillis(next.saturating_add((millis as f64 / 10.0 * self.jitter) as i64))
     }
 
     fn trim_l0(&self) -> Option<(UnixMillis, Duty)> {
@@ -170,4 +169,80 @@ pub(crate) fn is_base(file: &FileInfo) -> bool {
 fn after(time: Option<UnixMillis>, pause: Duration) -> Option<UnixMillis> {
     let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
     Some(UnixMillis(time?.0.saturating_add(pause)))
+}
+
+#[cfg(test)]
+mod tests {
+    use litestream_replica::env::Monotonic;
+    use ltx::FileName;
+
+    use super::*;
+
+    const NOW: UnixMillis = UnixMillis(1_795_202_257_123);
+    const INTERVAL: Duration = Duration::from_secs(30);
+
+    /// Whether level 1, whose newest file was made then, is due.
+    fn due(newest: Option<UnixMillis>, memory: &Memory) -> bool {
+        let file = |level, txid, created| FileInfo {
+            level,
+            name: FileName::single(Txid::new(txid)),
+            size: 100,
+            created,
+        };
+        let mut catalogue = Catalogue::default();
+        catalogue.written(file(Level::L0, 2, NOW), Monotonic::default());
+        if let Some(created) = newest {
+            catalogue.written(file(Level::L1, 1, created), Monotonic::default());
+        }
+        let view = View {
+            catalogue: &catalogue,
+            policy: &Policy {
+                levels: vec![(Level::L1, INTERVAL)],
+                ..Policy::uploads_only()
+            },
+            memory,
+            position: Txid::new(2),
+            now: NOW,
+            jitter: 0.0,
+        };
+        view.duties()[0].0 <= NOW
+    }
+
+    #[test]
+    fn k22_a_restart_does_not_compact_again() {
+        let due = |newest| due(newest, &Memory::default());
+        let begin = schedule::slot(NOW, INTERVAL);
+        assert!(due(None));
+        assert!(due(Some(UnixMillis(begin.0 - 1))));
+        assert!(!due(Some(begin)));
+        assert!(!due(Some(NOW)));
+        assert!(
+            !due(Some(UnixMillis(NOW.0 + 30_000))),
+            "clocks of two hosts differ a little"
+        );
+        assert!(due(Some(UnixMillis(NOW.0 + 90_000))), "a wrong clock");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_delays_nothing_and_repeats_nothing() {
+        let hour_ahead = UnixMillis(NOW.0 + 3_600_000);
+        let mut memory = Memory::default();
+        memory.done(Duty::Compact(Level::L1), hour_ahead);
+        assert!(due(Some(hour_ahead), &memory));
+        memory.done(Duty::Compact(Level::L1), NOW);
+        assert!(!due(Some(hour_ahead), &memory));
+    }
+
+    #[test]
+    fn nothing_is_due_where_nothing_changed() {
+        let view = View {
+            catalogue: &Catalogue::default(),
+            policy: &Policy::default(),
+            memory: &Memory::default(),
+            position: Txid::ZERO,
+            now: NOW,
+            jitter: 0.5,
+        };
+        assert_eq!(view.duties(), []);
+    }
 }
