@@ -3,6 +3,7 @@
 //! Promises, asserted after each checkpoint: outside of [`Database::checkpoint`] the guard is held and no frame is
 //! backfilled that is not staged, so no WAL that holds an uncaptured frame can restart.
 
+mod books;
 mod checkpoint;
 
 pub use checkpoint::CheckpointReport;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use litestream_replica::env::{Env, Metadata};
+use litestream_replica::env::{Env, Metadata, Monotonic};
 use ltx::{FileName, PageSize, Txid};
 
 use crate::capture::{
@@ -19,6 +20,7 @@ use crate::capture::{
 };
 use crate::depot::MERGED;
 use crate::error::{Error, Result};
+use crate::ledger;
 use crate::settings::Settings;
 use crate::sqlite::{Checkpointer, Reader, Sentinel, WalState};
 use crate::staging::{DatabaseStamp, Noted, Staging};
@@ -45,6 +47,9 @@ pub struct Database {
     sentinel: Sentinel,
     wal: WalFile,
     staging: Staging,
+    ledger: ledger::State,
+    /// When a ledger could not be made.
+    ledger_failed: Option<Monotonic>,
     /// How the database file looked when only holders of the guard could have written it.
     stamp: DatabaseStamp,
     position: Option<Position>,
@@ -85,6 +90,8 @@ impl Database {
             sentinel,
             wal,
             staging,
+            ledger: ledger::State::Lost,
+            ledger_failed: None,
             stamp,
             position: None,
             cursor_saved: false,
@@ -122,6 +129,7 @@ impl Database {
         self.base = local;
         let page_size = newest.map(|(_, header)| header.page_size);
         self.base_page_size = page_size.or(ahead_page_size);
+        self.open_ledger(local);
         // Nor must a number whose file is gone while the note of it is still there.
         let noted = match self.staging.noted()? {
             Noted::At(txid, _) if newest.is_none() => txid,
@@ -165,6 +173,7 @@ impl Database {
         let current = self.position.take().map(|position| position.page_size);
         self.base = base;
         self.base_page_size = page_size.or(current).or(self.base_page_size);
+        self.ledger = ledger::State::Lost;
         self.staging.clear()
     }
 
@@ -259,7 +268,7 @@ impl Database {
         }
     }
 
-    /// Stages everything. Files of two page sizes can't be merged: where the page size changes, a restore must be able to start, so a
+    /// Stages what differs from the last file, or everything where that can't be told. Files of two page sizes can't be merged: where the page size changes, a restore must be able to start, so a
     /// snapshot goes before.
     fn capture_full(&mut self, stop: &AtomicBool, state: &WalState) -> Result<Staged> {
         let (txid, time) = (self.base.next(), self.env.clock.now());
@@ -267,6 +276,14 @@ impl Database {
             let (name, _) = self.capture_parts(stop).snapshot(txid, time, state)?;
             self.staging.make_durable()?;
             tracing::info!(db = %self.settings.path.display(), %name, "snapshot staged because the page size changed");
+        }
+        let base = self.base;
+        let comparable = self
+            .ledger
+            .at(base)
+            .is_some_and(|l| l.head().page_size == state.page_size);
+        if comparable {
+            return self.capture_parts(stop).difference(txid, time, state);
         }
         self.capture_parts(stop).full(txid, time, state)
     }
@@ -293,13 +310,26 @@ impl Database {
         stop: &AtomicBool,
         each: &mut dyn FnMut(Staged),
     ) -> Result<FileName> {
-        let state = self.capture(stop, each)?;
-        let position = self.position.ok_or(Error::NoPosition)?;
-        let (name, _) = self
-            .capture_parts(stop)
-            .snapshot(position.txid, position.time, &state)?;
-        self.staging.make_durable()?;
-        Ok(name)
+        let mut repaired = false;
+        loop {
+            let state = self.capture(stop, each)?;
+            let position = self.position.ok_or(Error::NoPosition)?;
+            let staged = self
+                .capture_parts(stop)
+                .snapshot(position.txid, position.time, &state);
+            match staged {
+                Ok((name, _)) => {
+                    self.staging.make_durable()?;
+                    return Ok(name);
+                }
+                Err(error @ Error::ContentDiffers { .. }) if !repaired => {
+                    tracing::error!(%error, "what differs is captured now");
+                    self.start_over();
+                    repaired = true;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn capture_parts<'a>(&'a mut self, stop: &'a AtomicBool) -> Capture<'a> {
@@ -309,6 +339,7 @@ impl Database {
             sentinel: &self.sentinel,
             wal: &self.wal,
             staging: &mut self.staging,
+            ledger: &mut self.ledger,
             stop,
         }
     }

@@ -72,6 +72,14 @@ pub enum Error {
         /// What was seen.
         what: String,
     },
+    /// The database holds other pages than were captured. What differs is captured next.
+    #[error("database {} does not hold what was captured up to {txid}: it was changed by something else than SQLite", path.display())]
+    ContentDiffers {
+        /// The database.
+        path: PathBuf,
+        /// Up to where.
+        txid: ltx::Txid,
+    },
     /// Another connection holds a lock for longer than we wait; tried again later.
     #[error("database {} is busy: {what}", path.display())]
     Busy {

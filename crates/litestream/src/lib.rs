@@ -13,6 +13,7 @@ mod error;
 pub mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
+mod ledger;
 mod link;
 mod policy;
 mod replicator;

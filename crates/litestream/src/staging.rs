@@ -15,6 +15,7 @@ use litestream_replica::env::{Env, Held, Kind, UnixMillis};
 use ltx::{FileName, Header, PageNo, Txid};
 
 use crate::error::{Error, Result};
+use crate::ledger::{self, Ledger};
 use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
 
 pub(crate) const TEMP_SUFFIX: &str = ".tmp";
@@ -272,6 +273,7 @@ impl Staging {
         self.unsynced.clear();
         self.noted_durably = false;
         remove_if_there(&self.env, &self.cursor_path())?;
+        remove_if_there(&self.env, &self.ledger_path())?;
         for level in Level::all() {
             let dir = self.level_dir(level);
             for name in list_level(&self.env, &dir)? {
@@ -287,6 +289,21 @@ impl Staging {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             result => result.map_err(Error::io("sync directory", dir)),
         }
+    }
+
+    /// Where the page ledger lies.
+    pub fn ledger_path(&self) -> PathBuf {
+        self.meta.join(ledger::NAME)
+    }
+
+    /// The page ledger, as it was left.
+    pub fn ledger(&self) -> io::Result<Option<Ledger>> {
+        Ledger::open(&*self.env.disk, &self.meta)
+    }
+
+    /// An empty page ledger in the place of what is there.
+    pub fn new_ledger(&self, page_size: ltx::PageSize) -> io::Result<Ledger> {
+        Ledger::create(&*self.env.disk, &self.meta, self.maker.mode, page_size)
     }
 
     fn cursor_path(&self) -> PathBuf {
@@ -397,6 +414,12 @@ impl Staging {
         let line = std::str::from_utf8(&buf[..n]).ok();
         let noted = line.and_then(SavedCursor::parse);
         Ok(noted.map_or(Noted::Unreadable, |(txid, saved)| Noted::At(txid, saved)))
+    }
+
+    /// What a staged file says of itself.
+    pub fn header(&self, level: Level, name: FileName) -> Result<Header> {
+        let path = self.path(level, name);
+        decode(&self.env, &path).map(|decoder| *decoder.header())
     }
 
     /// Whether a staged level-0 file holds every page of the database.

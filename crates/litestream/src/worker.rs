@@ -14,7 +14,7 @@ use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{FileName, PageSize, Txid};
 use tokio::sync::oneshot;
 
-use crate::capture::{FullReason, Staged};
+use crate::capture::{FullReason, Holds, Staged};
 use crate::checkpoint_policy::{Inputs, Plan};
 use crate::database::{CheckpointReport, Database, Succession};
 use crate::error::{Error, Result};
@@ -294,6 +294,9 @@ impl Worker {
         if !behind {
             self.settled();
         }
+        if let Some(database) = &mut self.state.database {
+            database.tend_ledger(&self.stop)?;
+        }
         self.tidy_if_due(now);
         Ok(())
     }
@@ -464,9 +467,15 @@ impl Worker {
         work(database, &self.stop, &mut |staged| {
             let txid = staged.position.txid;
             *given = txid;
-            if let Some(reason) = full.take() {
+            let what = match staged.holds {
+                Holds::Written => None,
+                Holds::Differing => Some("pages that differ from the last file staged"),
+                Holds::All => Some("full database copy staged"),
+            };
+            if let Some(what) = what {
                 *must_rebase = false;
-                tracing::info!(db = %name, %txid, pages = staged.pages, size = staged.size, %reason, "full database copy staged");
+                let reason = full.take().unwrap_or(FullReason::ContentDiffers);
+                tracing::info!(db = %name, %txid, pages = staged.pages, size = staged.size, %reason, "{what}");
             }
             shared.staged(txid, Some(&staged));
         })
@@ -622,6 +631,9 @@ impl Worker {
             let _ = self.watcher.wait_quiet(Some(left));
             return false;
         };
+        if database.is_building() && self.state.trouble_since.is_none() {
+            return false;
+        }
         let Ok(state) = database.state() else {
             return false;
         };

@@ -22,6 +22,15 @@ impl Checksum {
         Self(crc | Self::FLAG)
     }
 
+    /// A stored value; `None` for one without the bit that every checksum has.
+    pub const fn from_stored(value: u64) -> Option<Self> {
+        if value & Self::FLAG == 0 {
+            None
+        } else {
+            Some(Self(value))
+        }
+    }
+
     /// The stored value.
     pub const fn get(self) -> u64 {
         self.0
@@ -44,6 +53,11 @@ impl DatabaseChecksum {
     /// Checksum of the empty database.
     pub const fn new() -> Self {
         Self(Checksum::FLAG)
+    }
+
+    /// One that is known already.
+    pub const fn from_value(value: Checksum) -> Self {
+        Self(value.0)
     }
 
     /// Adds a page, or takes one out that was added before. The lock page has no part in it.

@@ -1,14 +1,20 @@
 //! Writes an LTX file, front to back, without ever seeking.
 //!
+//! What a file says of the database after it is known only once its pages were seen: [`Encoder::finish_chained`] gives the header
+//! that is to be put over the first one then.
+//!
 //! Promises that what it wrote will be accepted by [`crate::Decoder`]: it refuses pages out of order, beyond
 //! the end, the lock page, and snapshots with gaps. Keeps the page index encoded, about nine bytes per page.
 
 use std::io::Write;
 
-use crate::checksum::DatabaseChecksum;
+use crate::chain::Chain;
+use crate::checksum::{DatabaseChecksum, crc64, crc64_combine};
 use crate::frame::{BLOCK_PREFIX, FLAG_BLOCK, PAGE_HEADER_SIZE, max_block_size};
 use crate::order::PageOrder;
-use crate::{Checksum, Compressor, Crc64, Error, Header, IndexEntry, PageNo, Result, Trailer};
+use crate::{
+    Checksum, Compressor, Crc64, Error, HEADER_SIZE, Header, IndexEntry, PageNo, Result, Trailer,
+};
 
 /// Written data goes to the writer in pieces of at least this size.
 const FLUSH_SIZE: usize = 256 * 1024;
@@ -34,7 +40,9 @@ pub struct Encoder<W: Write> {
     /// Bytes given to the writer.
     flushed: u64,
     index: Vec<u8>,
-    crc: Crc64,
+    /// Over what comes after the header, and how much that is.
+    body: Crc64,
+    body_len: u64,
     order: PageOrder,
     /// Kept for snapshots that track it, to refuse a wrong post-apply checksum.
     database: Option<DatabaseChecksum>,
@@ -42,16 +50,11 @@ pub struct Encoder<W: Write> {
 }
 
 impl<W: Write> Encoder<W> {
-    /// Begins a file. The reserved bytes of the header are written as zero.
+    /// Begins a file. Reserved bytes of the header that are no [`Chain`] are written as zero.
     pub fn new(writer: W, header: Header) -> Result<Self> {
         header.validate()?;
-        let header = Header {
-            reserved: [0; 20],
-            ..header
-        };
+        let header = header.with_chain(header.chain());
         let buffer = header.encode().to_vec();
-        let mut crc = Crc64::new();
-        crc.update(&buffer);
         Ok(Self {
             writer,
             header,
@@ -59,7 +62,8 @@ impl<W: Write> Encoder<W> {
             buffer,
             flushed: 0,
             index: Vec::new(),
-            crc,
+            body: Crc64::new(),
+            body_len: 0,
             order: PageOrder::new(&header),
             database: (header.tracks_checksum() && header.is_snapshot())
                 .then(DatabaseChecksum::new),
@@ -124,8 +128,9 @@ impl<W: Write> Encoder<W> {
         let block_size = (size - BLOCK_PREFIX) as u32;
         let prefix = &mut self.buffer[begin..begin + BLOCK_PREFIX];
         prefix[PAGE_HEADER_SIZE..].copy_from_slice(&block_size.to_be_bytes());
-        self.crc.update(prefix);
-        self.crc.update(data);
+        self.body.update(prefix);
+        self.body.update(data);
+        self.body_len += (BLOCK_PREFIX + data.len()) as u64;
         if let Some(database) = &mut self.database {
             database.toggle(Checksum::page(page, data));
         }
@@ -151,6 +156,15 @@ impl<W: Write> Encoder<W> {
         Ok(())
     }
 
+    /// Ends the file like [`Encoder::finish`] with zero, and gives the header with `chain`, which the caller must write over the first
+    /// bytes of the file: until then it is damaged.
+    pub fn finish_chained(mut self, chain: Chain) -> Result<(W, Written, [u8; HEADER_SIZE])> {
+        self.header = self.header.with_chain(chain);
+        let header = self.header.encode();
+        let (writer, written) = self.finish(0)?;
+        Ok((writer, written, header))
+    }
+
     /// Ends the file with its index and trailer, flushes the writer and gives it back. The checksum is that of
     /// the database after this file, zero if the header says that it is not tracked.
     pub fn finish(mut self, post_apply_checksum: u64) -> Result<(W, Written)> {
@@ -169,11 +183,14 @@ impl<W: Write> Encoder<W> {
         self.index.push(0);
         let index_size = (self.index.len() as u64).to_be_bytes();
         let end_of_pages = [0; PAGE_HEADER_SIZE];
-        for part in [&end_of_pages[..], &self.index, &index_size] {
-            self.crc.update(part);
+        let post_apply = post_apply_checksum.to_be_bytes();
+        for part in [&end_of_pages[..], &self.index, &index_size, &post_apply] {
+            self.body.update(part);
+            self.body_len += part.len() as u64;
         }
-        self.crc.update(&post_apply_checksum.to_be_bytes());
-        let file_checksum = Checksum::from_crc(self.crc.value()).get();
+        let header = crc64(&self.header.encode());
+        let crc = crc64_combine(header, self.body.value(), self.body_len);
+        let file_checksum = Checksum::from_crc(crc).get();
 
         self.buffer.extend_from_slice(&end_of_pages);
         self.flush()?;

@@ -215,6 +215,9 @@ pub enum Error {
         /// Last transaction of this file.
         max: Txid,
     },
+    /// A file to be merged begins with another database than the one before it left.
+    #[error("its checksum of the database before it differs from what the file before it left")]
+    ChainBroken,
     /// One of several inputs is at fault.
     #[error("{name}: {source}")]
     Input {

@@ -1,5 +1,6 @@
 //! The fixed parts of a file: the header at its beginning and the trailer at its end.
 
+use crate::chain::Chain;
 use crate::{Checksum, Error, FileName, PageSize, Result, Txid};
 
 /// Bytes of the header.
@@ -40,7 +41,7 @@ pub struct Header {
     pub wal_salt2: u32,
     /// Who wrote the file, zero if not set.
     pub node_id: u64,
-    /// Without meaning; written as zero by [`crate::Encoder`].
+    /// Ignored by Litestream, but part of the file's checksum. May hold a [`Chain`]; [`crate::Encoder`] writes anything else as zero.
     pub reserved: [u8; 20],
 }
 
@@ -78,6 +79,19 @@ impl Header {
     /// Whether the file carries checksums of the database.
     pub const fn tracks_checksum(&self) -> bool {
         self.flags & NO_CHECKSUM == 0
+    }
+
+    /// What the file says of the database before and after it.
+    pub fn chain(&self) -> Chain {
+        Chain::decode(&self.reserved)
+    }
+
+    /// The same header with this chain.
+    pub fn with_chain(self, chain: Chain) -> Self {
+        Self {
+            reserved: chain.encode(),
+            ..self
+        }
     }
 
     /// The name that a file with this header has.

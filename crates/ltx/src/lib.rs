@@ -7,6 +7,7 @@
 //! does nothing but transform bytes: no async, no file system, no clock.
 #![forbid(unsafe_code)]
 
+mod chain;
 mod checksum;
 mod decoder;
 mod encoder;
@@ -24,6 +25,7 @@ mod source;
 mod txid;
 mod varint;
 
+pub use chain::Chain;
 pub use checksum::{Checksum, Crc64, DatabaseChecksum, crc64, crc64_combine};
 pub use decoder::Decoder;
 pub use encoder::{Encoder, Written};

@@ -88,14 +88,15 @@ fn merged_header<R: Read>(inputs: &[Decoder<R>]) -> Result<Header> {
             .map_err(|error| at_input(&pair[1], error))?;
     }
     let (first, last) = (first.header(), last.header());
-    // The output never tracks database checksums, so none of the inputs' are carried over.
-    Ok(Header::new(
+    // The output never tracks database checksums, so none of the inputs' are carried over, only what chains.
+    let header = Header::new(
         first.page_size,
         last.commit,
         first.min_txid,
         last.max_txid,
         last.timestamp_ms,
-    ))
+    );
+    Ok(header.with_chain(first.chain().joined(&last.chain())))
 }
 
 fn check_pair(before: &Header, after: &Header) -> Result<()> {
@@ -108,6 +109,10 @@ fn check_pair(before: &Header, after: &Header) -> Result<()> {
     if after.min_txid > before.max_txid.next() || after.max_txid <= before.max_txid {
         let (previous, min, max) = (before.max_txid, after.min_txid, after.max_txid);
         return Err(Error::MergeOrder { previous, min, max });
+    }
+    let adjoins = after.min_txid == before.max_txid.next();
+    if adjoins && !before.chain().continues_with(&after.chain()) {
+        return Err(Error::ChainBroken);
     }
     Ok(())
 }

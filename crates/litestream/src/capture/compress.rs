@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use litestream_replica::env::{Env, Task};
-use ltx::{Compressor, Encoder, FileName, PageNo, PageSize};
+use ltx::{Checksum, Compressor, Encoder, FileName, PageNo, PageSize};
 use parking_lot::Mutex;
 
 use super::source::PageSource;
+use super::track::Track;
 use crate::error::{Error, Result};
 use crate::sqlite::Sentinel;
 use crate::staging::Writer;
@@ -26,11 +27,16 @@ struct Batch {
     pages: Vec<u8>,
     blocks: Vec<u8>,
     ends: Vec<usize>,
+    /// Checksums of the pages, if they are wanted.
+    sums: Vec<Checksum>,
+    summed: bool,
 }
 
 impl Batch {
-    fn new() -> Batch {
+    fn new(summed: bool) -> Batch {
         Batch {
+            sums: Vec::new(),
+            summed,
             numbers: Vec::new(),
             pages: Vec::new(),
             blocks: Vec::new(),
@@ -60,17 +66,23 @@ impl Batch {
     fn compress(&mut self, compressor: &mut Compressor, page_size: PageSize) {
         self.blocks.clear();
         self.ends.clear();
-        for page in self
-            .pages
-            .chunks_exact(page_size.bytes())
-            .take(self.numbers.len())
-        {
+        self.sums.clear();
+        let pages = self.pages.chunks_exact(page_size.bytes());
+        for (number, page) in self.numbers.iter().zip(pages) {
             compressor.compress(page, &mut self.blocks);
             self.ends.push(self.blocks.len());
+            if self.summed {
+                self.sums.push(Checksum::page(*number, page));
+            }
         }
     }
 
-    fn encode(&self, encoder: &mut Encoder<Writer>, page_size: PageSize) -> Result<(), ltx::Error> {
+    fn encode(
+        &self,
+        encoder: &mut Encoder<Writer>,
+        page_size: PageSize,
+        track: &mut Track<'_>,
+    ) -> Result<(), ltx::Error> {
         let mut start = 0;
         for ((number, page), &end) in self
             .numbers
@@ -81,6 +93,9 @@ impl Batch {
             encoder.write_compressed(*number, &self.blocks[start..end], page)?;
             start = end;
         }
+        for (number, sum) in self.numbers.iter().zip(&self.sums) {
+            track.page(*number, *sum);
+        }
         Ok(())
     }
 }
@@ -89,7 +104,8 @@ type Job = (Batch, mpsc::SyncSender<Batch>);
 /// Where work is put, and the threads that take it; they end when the former is dropped.
 type Threads = (mpsc::Sender<Job>, Vec<Box<dyn Task>>);
 
-/// Writes all pages of `source` to `encoder`.
+/// Writes all pages of `source` to `encoder`, and tells `track` of them.
+#[allow(clippy::too_many_arguments)] // the parts of one capture
 pub(super) fn write_pages(
     env: &Env,
     encoder: &mut Encoder<Writer>,
@@ -98,10 +114,11 @@ pub(super) fn write_pages(
     source: &mut impl PageSource,
     sentinel: &Sentinel,
     stop: &AtomicBool,
+    track: &mut Track<'_>,
 ) -> Result<()> {
     let threads = env.spawn.parallelism();
     if threads <= 1 || source.count() * page_size.bytes() < PARALLEL_BYTES_MIN {
-        let (mut batch, mut compressor) = (Batch::new(), Compressor::new());
+        let (mut batch, mut compressor) = (Batch::new(track.wants()), Compressor::new());
         loop {
             check(stop)?;
             batch.fill(source, sentinel, page_size)?;
@@ -110,7 +127,7 @@ pub(super) fn write_pages(
             }
             batch.compress(&mut compressor, page_size);
             batch
-                .encode(encoder, page_size)
+                .encode(encoder, page_size, track)
                 .map_err(|source| Error::Encode { name, source })?;
         }
     }
@@ -123,6 +140,7 @@ pub(super) fn write_pages(
         source,
         sentinel,
         stop,
+        track,
         threads * BATCHES_PER_THREAD,
     );
     drop(jobs);
@@ -166,6 +184,7 @@ fn feed(
     source: &mut impl PageSource,
     sentinel: &Sentinel,
     stop: &AtomicBool,
+    track: &mut Track<'_>,
     in_flight_max: usize,
 ) -> Result<()> {
     let mut in_flight: VecDeque<mpsc::Receiver<Batch>> = VecDeque::new();
@@ -174,7 +193,7 @@ fn feed(
     loop {
         check(stop)?;
         while !at_end && in_flight.len() < in_flight_max {
-            let mut batch = spare.pop().unwrap_or_else(Batch::new);
+            let mut batch = spare.pop().unwrap_or_else(|| Batch::new(track.wants()));
             batch.fill(source, sentinel, page_size)?;
             if batch.numbers.is_empty() {
                 at_end = true;
@@ -189,7 +208,7 @@ fn feed(
         };
         let batch = result.recv().map_err(|_| Error::Closed)?;
         batch
-            .encode(encoder, page_size)
+            .encode(encoder, page_size, track)
             .map_err(|source| Error::Encode { name, source })?;
         spare.push(batch);
     }

@@ -45,7 +45,7 @@ pub enum Decision {
     Full(FullReason),
 }
 
-/// Why every page must be written.
+/// Why the WAL alone can't say what to write: all pages that differ from the last file, if they can be told, else every page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FullReason {
     /// There is no staged file.
@@ -62,6 +62,8 @@ pub enum FullReason {
     WalShorter,
     /// Another file took the database's place.
     DatabaseReplaced,
+    /// The database holds other pages than were captured.
+    ContentDiffers,
 }
 
 impl std::fmt::Display for FullReason {
@@ -74,6 +76,7 @@ impl std::fmt::Display for FullReason {
             FullReason::WalRestarted => "wal was restarted while not watched",
             FullReason::WalShorter => "wal is shorter than last position",
             FullReason::DatabaseReplaced => "database file was replaced",
+            FullReason::ContentDiffers => "database was changed by something else than SQLite",
         })
     }
 }

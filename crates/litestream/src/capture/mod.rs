@@ -7,6 +7,7 @@ mod chunk;
 mod compress;
 mod continuity;
 mod source;
+mod track;
 mod walfile;
 
 pub use continuity::{Decision, FullReason, LastFile, WalView, decide};
@@ -16,14 +17,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use litestream_replica::Level;
 use litestream_replica::env::{Env, UnixMillis};
-use ltx::{Encoder, FileName, Header, PageSize, Txid};
+use ltx::{Chain, Checksum, DatabaseChecksum, Encoder, FileName, Header, PageNo, PageSize, Txid};
 
 use crate::error::{Error, Result};
+use crate::ledger::{self, Ledger};
 use crate::settings::Settings;
 use crate::sqlite::{Sentinel, WalState};
 use crate::staging::{Staging, Writer};
 use crate::wal::{Cursor, PageSet, WAL_HEADER_SIZE};
-use source::{DatabasePages, PageSource, WalPages};
+use source::{DatabasePages, Differing, PageSource, WalPages};
+use track::Track;
 
 /// What is staged: the newest level-0 file and where in the WAL it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,19 @@ pub struct Staged {
     pub pages: u32,
     /// WAL bytes that it stands for.
     pub wal_bytes: u64,
+    /// What it holds.
+    pub holds: Holds,
+}
+
+/// Which pages a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Those that were written since the file before.
+    Written,
+    /// Those that differ from the file before, found by comparison.
+    Differing,
+    /// All.
+    All,
 }
 
 /// All that a capture works on. The guard must be held: the database file stands still, and frames not yet
@@ -68,11 +84,13 @@ pub struct Capture<'a> {
     pub wal: &'a WalFile,
     /// Where files go.
     pub staging: &'a mut Staging,
+    /// What pages were as of the newest staged file.
+    pub ledger: &'a mut ledger::State,
     /// Set when the work should stop.
     pub stop: &'a AtomicBool,
 }
 
-impl Capture<'_> {
+impl<'a> Capture<'a> {
     /// Stages the next file after `last`: committed frames from its cursor on, up to the first commit at which the memory
     /// budget is used up. `None` if nothing was committed since. Call again until it gives none.
     pub fn next(&mut self, last: &Position, state: &WalState) -> Result<Option<Staged>> {
@@ -91,7 +109,7 @@ impl Capture<'_> {
             ..self.header(FileName::single(txid), chunk.commit, last.page_size, time)
         };
         let pages = WalPages::new(self.wal, &chunk.pages, captured, growth, chunk.start);
-        let (size, pages) = self.write(Level::L0, header, pages)?;
+        let (size, pages) = self.write_level0(header, pages)?;
         let at_end = chunk.end.salts == state.salts && chunk.end.frames == state.frames;
         let position = Position {
             txid,
@@ -110,6 +128,7 @@ impl Capture<'_> {
             size,
             pages,
             wal_bytes: header.wal_size as u64,
+            holds: Holds::Written,
         }))
     }
 
@@ -140,7 +159,42 @@ impl Capture<'_> {
 
     /// Stages a file with every page of the state, as level-0 file `txid`.
     pub fn full(&mut self, txid: Txid, time: UnixMillis, state: &WalState) -> Result<Staged> {
+        *self.ledger = match self.staging.new_ledger(state.page_size) {
+            Ok(ledger) => ledger::State::Ready(ledger),
+            Err(error) => {
+                tracing::debug!(%error, "no ledger");
+                ledger::State::Lost
+            }
+        };
         let cursor = self.cursor_at(state)?;
+        let pages = self.database_pages(state, &cursor)?;
+        self.stage_state(txid, time, state, cursor, pages, Holds::All)
+    }
+
+    /// Stages a file with the pages of the state that are not as the ledger says, as level-0 file `txid`. The ledger must stand for the
+    /// file before it. Every page is read once.
+    pub fn difference(&mut self, txid: Txid, time: UnixMillis, state: &WalState) -> Result<Staged> {
+        let cursor = self.cursor_at(state)?;
+        let path = self.staging.ledger_path();
+        // The ledger is written while it is read, always behind what was read.
+        let old = self
+            .staging
+            .ledger()
+            .map_err(Error::io("read", &path))?
+            .ok_or_else(|| Error::io("read", &path)(std::io::ErrorKind::InvalidData.into()))?;
+        let pages = Differing::new(self.database_pages(state, &cursor)?, &old);
+        self.stage_state(txid, time, state, cursor, pages, Holds::Differing)
+    }
+
+    fn stage_state(
+        &mut self,
+        txid: Txid,
+        time: UnixMillis,
+        state: &WalState,
+        cursor: Cursor,
+        pages: impl PageSource,
+        holds: Holds,
+    ) -> Result<Staged> {
         let header = Header {
             wal_offset: WAL_HEADER_SIZE as i64,
             wal_size: (cursor.offset() - WAL_HEADER_SIZE as u64) as i64,
@@ -148,7 +202,7 @@ impl Capture<'_> {
             wal_salt2: cursor.salts.1,
             ..self.header(FileName::single(txid), state.pages, state.page_size, time)
         };
-        let (size, pages) = self.write_database(Level::L0, header, state, &cursor)?;
+        let (size, pages) = self.write_level0(header, pages)?;
         let position = Position {
             txid,
             commit: state.pages,
@@ -162,6 +216,7 @@ impl Capture<'_> {
             size,
             pages,
             wal_bytes: header.wal_size as u64,
+            holds,
         })
     }
 
@@ -176,8 +231,53 @@ impl Capture<'_> {
         let name = FileName::new(Txid::new(1), txid);
         let header = self.header(name, state.pages, state.page_size, time);
         let cursor = self.cursor_at(state)?;
-        let (size, _) = self.write_database(Level::SNAPSHOT, header, state, &cursor)?;
+        let pages = self.database_pages(state, &cursor)?;
+        let known = self.ledger.at(txid).map(|ledger| ledger.head().sum);
+        let mut track = Track::Whole(DatabaseChecksum::new());
+        let (writer, size, _) = self.encode(Level::SNAPSHOT, header, pages, &mut track)?;
+        if let (Some(known), Track::Whole(found)) = (known, &track)
+            && known != *found
+        {
+            return Err(Error::ContentDiffers {
+                path: self.settings.path.clone(),
+                txid,
+            });
+        }
+        self.publish(writer, Level::SNAPSHOT, &header)?;
         Ok((name, size))
+    }
+
+    /// Checksums of some pages, beginning with `from`, as the position has them; fewer at the end of the database.
+    pub fn sums(
+        &self,
+        position: &Position,
+        state: &WalState,
+        from: u32,
+        pages: u32,
+    ) -> Result<Vec<Option<Checksum>>> {
+        self.check_guard()?;
+        let mut frames = PageSet::offsets_only(position.page_size);
+        // Frames of an older generation are all in the database file.
+        if position.cursor.salts == state.salts {
+            self.collect_frames(&mut frames, state.backfilled, &position.cursor)?;
+        }
+        let commit = position.commit;
+        let mut source =
+            DatabasePages::new(self.wal, frames.sorted(commit), commit, &position.cursor)
+                .starting_at(from);
+        let end = commit.min(from.saturating_add(pages - 1));
+        let lock_page = position.page_size.lock_page();
+        let mut page = vec![0; position.page_size.bytes()];
+        let mut sums = Vec::with_capacity((end.saturating_sub(from) + 1) as usize);
+        for number in from..=end {
+            self.check_stop()?;
+            if PageNo::new(number) == Some(lock_page) {
+                sums.push(None);
+            } else if let Some(number) = source.next(self.sentinel, &mut page)? {
+                sums.push(Some(Checksum::page(number, &page)));
+            }
+        }
+        Ok(sums)
     }
 
     /// The end of the state as a cursor.
@@ -209,24 +309,24 @@ impl Capture<'_> {
         }
     }
 
-    fn write_database(
-        &mut self,
-        level: Level,
-        header: Header,
-        state: &WalState,
-        cursor: &Cursor,
-    ) -> Result<(u64, u32)> {
-        if !self.sentinel.is_guarded() {
-            return Err(Error::Busy {
+    fn check_guard(&self) -> Result<()> {
+        if self.sentinel.is_guarded() {
+            Ok(())
+        } else {
+            Err(Error::Busy {
                 path: self.settings.path.clone(),
                 what: "the guard was lost",
-            });
+            })
         }
+    }
+
+    fn database_pages(&self, state: &WalState, cursor: &Cursor) -> Result<DatabasePages<'a>> {
+        self.check_guard()?;
         let mut frames = PageSet::offsets_only(state.page_size);
         // What is backfilled is in the database file, which stands still under the guard.
         self.collect_frames(&mut frames, state.backfilled, cursor)?;
-        let pages = DatabasePages::new(self.wal, frames.sorted(state.pages), state.pages, cursor);
-        self.write(level, header, pages)
+        let frames = frames.sorted(state.pages);
+        Ok(DatabasePages::new(self.wal, frames, state.pages, cursor))
     }
 
     #[allow(clippy::unused_self, reason = "reads as the others do")]
@@ -248,12 +348,49 @@ impl Capture<'_> {
         }
     }
 
-    fn write(
+    /// Writes a level-0 file and brings the ledger up to it.
+    fn write_level0(&mut self, header: Header, pages: impl PageSource) -> Result<(u64, u32)> {
+        let mut ledger = std::mem::take(self.ledger);
+        let mut track = match &mut ledger {
+            ledger::State::Ready(ledger) if continues(ledger, &header) => {
+                Track::Update(ledger.update())
+            }
+            ledger::State::Building(_) => Track::List(Vec::new()),
+            _ => Track::Nothing,
+        };
+        let written =
+            self.encode(Level::L0, header, pages, &mut track)
+                .and_then(|(writer, size, pages)| {
+                    self.publish(writer, Level::L0, &header)?;
+                    Ok((size, pages))
+                });
+        let kept = match track {
+            _ if written.is_err() => Ok(()),
+            Track::Update(update) => update.apply(header.max_txid, header.commit),
+            Track::List(list) => match &mut ledger {
+                ledger::State::Building(build) => build.captured(&list, header.commit),
+                _ => Ok(()),
+            },
+            Track::Failed(error) => Err(error),
+            Track::Nothing | Track::Whole(_) => Ok(()),
+        };
+        match kept {
+            Ok(()) => *self.ledger = ledger.filter_usable(),
+            Err(error) => {
+                tracing::debug!(db = %self.settings.path.display(), %error, "the ledger is lost");
+            }
+        }
+        written
+    }
+
+    /// Writes a file, but does not give it its name yet.
+    fn encode(
         &mut self,
         level: Level,
         header: Header,
         mut pages: impl PageSource,
-    ) -> Result<(u64, u32)> {
+        track: &mut Track<'_>,
+    ) -> Result<(Writer, u64, u32)> {
         let name = FileName::new(header.min_txid, header.max_txid);
         let encode = |source| Error::Encode { name, source };
         let writer: Writer = self.staging.create(level, name)?;
@@ -266,11 +403,30 @@ impl Capture<'_> {
             &mut pages,
             self.sentinel,
             self.stop,
+            track,
         )?;
-        let (writer, written) = encoder.finish(0).map_err(encode)?;
-        self.staging
-            .publish(writer, level, name, UnixMillis(header.timestamp_ms))?;
-        Ok((written.size, written.page_count))
+        let mut chain = track.chain(header.commit);
+        if name.min == Txid::new(1) && chain.after.is_some() {
+            chain.before = Some(DatabaseChecksum::new().value());
+        } else if chain.before == Some(DatabaseChecksum::new().value()) {
+            // Made anew: what came before is not known.
+            chain.before = None;
+        }
+        if chain == Chain::UNKNOWN {
+            let (writer, written) = encoder.finish(0).map_err(encode)?;
+            return Ok((writer, written.size, written.page_count));
+        }
+        let (mut writer, written, head) = encoder.finish_chained(chain).map_err(encode)?;
+        writer
+            .overwrite(&head)
+            .map_err(|e| encode(ltx::Error::Io(e)))?;
+        Ok((writer, written.size, written.page_count))
+    }
+
+    fn publish(&mut self, writer: Writer, level: Level, header: &Header) -> Result<()> {
+        let (name, created) = (header.file_name(), UnixMillis(header.timestamp_ms));
+        self.staging.publish(writer, level, name, created)?;
+        Ok(())
     }
 
     fn check_stop(&self) -> Result<()> {
@@ -287,4 +443,11 @@ impl Capture<'_> {
             what,
         }
     }
+}
+
+/// Whether the ledger can follow a file with this header: it stands for the one before it, or is a new one.
+fn continues(ledger: &Ledger, header: &Header) -> bool {
+    let head = ledger.head();
+    head.page_size == header.page_size
+        && (head.txid.next() == header.min_txid || head.txid == Txid::ZERO)
 }

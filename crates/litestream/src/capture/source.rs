@@ -2,10 +2,11 @@
 
 use std::iter::Peekable;
 
-use ltx::{PageNo, PageSize};
+use ltx::{Checksum, PageNo, PageSize};
 
 use super::walfile::WalFile;
 use crate::error::Result;
+use crate::ledger::{Entries, Ledger};
 use crate::sqlite::Sentinel;
 use crate::wal::{Cursor, FRAME_HEADER_SIZE, PageSet, Place};
 
@@ -119,6 +120,13 @@ impl<'a> DatabasePages<'a> {
             frame: Vec::new(),
         }
     }
+
+    /// Leaves out the pages before this one.
+    pub fn starting_at(mut self, page: u32) -> Self {
+        self.next = page;
+        while self.frames.next_if(|e| e.0.get() < page).is_some() {}
+        self
+    }
 }
 
 impl PageSource for DatabasePages<'_> {
@@ -150,5 +158,57 @@ impl PageSource for DatabasePages<'_> {
 
     fn count(&self) -> usize {
         (self.commit - self.next.saturating_sub(1).min(self.commit)) as usize
+    }
+}
+
+/// The pages of the database that are not as a ledger says. Page 1 always, so that there is one.
+pub(super) struct Differing<'a> {
+    pages: DatabasePages<'a>,
+    old: Entries<'a>,
+    /// The ledger could not be read: the rest counts as differing.
+    failed: bool,
+}
+
+impl<'a> Differing<'a> {
+    pub fn new(pages: DatabasePages<'a>, old: &'a Ledger) -> Differing<'a> {
+        Differing {
+            pages,
+            old: old.entries(),
+            failed: false,
+        }
+    }
+
+    /// What the ledger says of a page; asked in ascending order.
+    fn old(&mut self, number: PageNo) -> Option<Checksum> {
+        while !self.failed {
+            match self.old.next() {
+                Ok(Some((page, _))) if page < number => {}
+                Ok(Some((_, sum))) => return sum,
+                Ok(None) => return None,
+                Err(error) => {
+                    tracing::debug!(%error, "ledger cannot be read");
+                    self.failed = true;
+                }
+            }
+        }
+        None
+    }
+}
+
+impl PageSource for Differing<'_> {
+    fn next(&mut self, sentinel: &Sentinel, page: &mut [u8]) -> Result<Option<PageNo>> {
+        loop {
+            let Some(number) = self.pages.next(sentinel, page)? else {
+                return Ok(None);
+            };
+            let same = self.old(number) == Some(Checksum::page(number, page));
+            if !same || number == PageNo::FIRST {
+                return Ok(Some(number));
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.pages.count()
     }
 }

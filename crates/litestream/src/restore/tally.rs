@@ -21,6 +21,18 @@ pub(super) struct Ends {
     pub(super) post_apply: u64,
 }
 
+impl Ends {
+    /// Checksum of the database after it, if it says one.
+    fn after(&self) -> Option<Checksum> {
+        Checksum::from_stored(self.post_apply).or(self.header.chain().after)
+    }
+
+    /// And before it.
+    fn before(&self) -> Option<Checksum> {
+        Checksum::from_stored(self.header.pre_apply_checksum).or(self.header.chain().before)
+    }
+}
+
 /// Counters and findings, shared by all threads.
 pub(super) struct Tally {
     bytes_read: AtomicU64,
@@ -85,8 +97,8 @@ impl Tally {
     }
 
     /// To be asked when all threads have ended without an error: whether every file was read to its end, and what the
-    /// files say of each other and of the result agrees.
-    pub(super) fn judge(&self) -> Result<(), RestoreError> {
+    /// files say of each other and of the result agrees. `false` if they say nothing of the result.
+    pub(super) fn judge(&self) -> Result<bool, RestoreError> {
         let ends = self.ends.lock();
         let known: Vec<Ends> = ends.iter().copied().flatten().collect();
         let verified = self.verified.load(Ordering::Relaxed);
@@ -98,16 +110,16 @@ impl Tally {
         for pair in known.windows(2) {
             check_adjacent(&pair[0], &pair[1])?;
         }
-        let Some(newest) = known.first().filter(|e| e.header.tracks_checksum()) else {
-            return Ok(());
+        let Some((newest, expected)) = known.first().and_then(|e| Some((e, e.after()?))) else {
+            return Ok(false);
         };
         let actual = self.pages.load(Ordering::Relaxed) | Checksum::FLAG;
-        if actual == newest.post_apply {
-            return Ok(());
+        if actual == expected.get() {
+            return Ok(true);
         }
         Err(RestoreError::DatabaseChecksum {
             file: newest.info,
-            expected: newest.post_apply,
+            expected: expected.get(),
             actual,
         })
     }
@@ -115,11 +127,11 @@ impl Tally {
 
 /// A file that begins right after another must begin with the database that the other left.
 fn check_adjacent(newer: &Ends, older: &Ends) -> Result<(), RestoreError> {
-    let (before, after) = (newer.header.pre_apply_checksum, older.post_apply);
     let adjacent = newer.header.min_txid == older.header.max_txid.next();
-    if !adjacent || before == 0 || after == 0 || before == after {
-        return Ok(());
-    }
+    let (before, after) = match (newer.before(), older.after()) {
+        (Some(before), Some(after)) if adjacent && before != after => (before.get(), after.get()),
+        _ => return Ok(()),
+    };
     let what = format!(
         "it applies to a database with checksum {before:016x}, but {} leaves one with {after:016x}",
         older.info.name

@@ -82,7 +82,7 @@ pub(super) async fn fill(
         out: temp.file(),
         out_path: temp.path().to_owned(),
         page_size: header.page_size,
-        checksums: header.tracks_checksum(),
+        checksums: header.tracks_checksum() || header.chain().after.is_some(),
         running: AtomicUsize::new(0),
         error: Mutex::new(None),
     });

@@ -129,6 +129,11 @@ impl Write for Writer {
 }
 
 impl Writer {
+    /// Puts bytes over those at the beginning.
+    pub fn overwrite(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(bytes, 0)
+    }
+
     /// Gives the whole file its name. It need not be durable.
     pub fn publish(mut self, path: &Path, created: UnixMillis) -> Result<()> {
         self.file

@@ -1,6 +1,6 @@
 //! A merge has the effect of its inputs, one after the other.
 
-use ltx::{Decoder, Error, FrameEncoding, Header, Result, merge};
+use ltx::{Chain, Checksum, Decoder, Error, FrameEncoding, Header, Result, merge};
 use proptest::prelude::*;
 
 use crate::common::{Content, Pages, apply, decode, header, texture};

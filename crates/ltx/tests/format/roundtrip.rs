@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read};
 
 use ltx::{
-    Checksum, Crc64, FrameEncoding, HEADER_SIZE, IndexReader, Txid, crc64, crc64_combine,
+    Chain, Checksum, Crc64, FrameEncoding, HEADER_SIZE, IndexReader, Txid, crc64, crc64_combine,
     decompress_frame, frame_prefix, index_location,
 };
 use proptest::prelude::*;
@@ -161,6 +161,30 @@ fn reserved_bytes_are_ignored_but_hashed() {
     assert_eq!(content.encode(), clean, "the writer writes zeros");
     let file = content.encode_by_hand(|_| FrameEncoding::Block);
     assert_eq!(decode(&file).unwrap(), content);
+}
+
+#[test]
+fn a_chain_known_only_at_the_end_gives_the_file_that_one_known_before_gives() {
+    let chain = Chain {
+        before: Some(Checksum::from_crc(1)),
+        after: Some(Checksum::from_crc(2)),
+    };
+    for pages in [0, 1, 40] {
+        let pages: Pages = (1..=pages).map(|n| (n, texture(4096, n))).collect();
+        let late = header(4096, 40, 2, 2);
+        let early = Content::new(late.with_chain(chain), pages.clone()).encode();
+        let mut encoder = Encoder::new(Vec::new(), late).unwrap();
+        for (number, data) in &pages {
+            let number = PageNo::new(*number).unwrap();
+            encoder.write_page(number, data).unwrap();
+        }
+        let (mut file, written, header) = encoder.finish_chained(chain).unwrap();
+        assert_eq!(written.size, file.len() as u64);
+        assert!(decode(&file).is_err(), "the header is not the final one");
+        file[..header.len()].copy_from_slice(&header);
+        assert_eq!(file, early);
+        assert_eq!(decode(&file).unwrap().header.chain(), chain);
+    }
 }
 
 #[test]

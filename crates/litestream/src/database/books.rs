@@ -1,0 +1,155 @@
+//! The page ledger of an open database: found, completed or built.
+//!
+//! Promise: no failure here stops replication; without a ledger files only say less, and a gap costs a full copy.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use litestream_replica::Level;
+use ltx::{Checksum, FileName, Txid};
+
+use super::Database;
+use crate::depot::MERGED;
+use crate::error::{Error, Result};
+use crate::ledger::{Build, Ledger, State};
+
+/// Bytes of the database that are read at a time while a ledger is built.
+const SLICE_BYTES: u32 = 32 << 20;
+/// So many files at most complete a ledger; behind more, building it anew is as good.
+const COMPLETE_MAX: u64 = 64;
+/// After a failure, a ledger is tried again so much later.
+const RETRY: Duration = Duration::from_mins(1);
+
+impl Database {
+    /// Finds out whether the ledger stands for the staged file `local`, or can be brought there.
+    pub(super) fn open_ledger(&mut self, local: Txid) {
+        let found = self.find_ledger(local);
+        let path = self.settings.path.display();
+        self.ledger = match found {
+            Ok(Some(ledger)) => State::Ready(ledger),
+            Ok(None) => State::Lost,
+            Err(error) => {
+                tracing::debug!(db = %path, %error, "the ledger cannot be used");
+                State::Lost
+            }
+        };
+    }
+
+    fn find_ledger(&self, local: Txid) -> Result<Option<Ledger>> {
+        let path = self.staging.ledger_path();
+        let failed = || Error::io("read", &path);
+        let Some(ledger) = self.staging.ledger().map_err(failed())? else {
+            return Ok(None);
+        };
+        let at = ledger.head().txid;
+        if at == local {
+            // The number alone could stand for another content by now.
+            let same = self.after(local)? == Some(ledger.head().sum.value());
+            let proved = same && ledger.is_proved().map_err(failed())?;
+            return Ok(proved.then_some(ledger));
+        }
+        if at > local || local.get() - at.get() > COMPLETE_MAX {
+            return Ok(None);
+        }
+        // Ended between a file and its ledger.
+        let mut completion = ledger.complete();
+        let mut txid = at;
+        while txid < local {
+            txid = txid.next();
+            let name = FileName::single(txid);
+            if !self.staging.list()?.contains(&name) {
+                return Ok(None);
+            }
+            let header = self.staging.header(Level::L0, name)?;
+            let follows = completion.follows(txid, header.commit, header.chain());
+            if header.page_size != completion.page_size() || !follows.map_err(failed())? {
+                return Ok(None);
+            }
+            self.staging.every_page(name, |page, content| {
+                let done = completion.page(page, Checksum::page(page, content));
+                done.map_err(failed())?;
+                Ok(true)
+            })?;
+        }
+        completion.finish().map_err(failed())
+    }
+
+    /// What the staged file that ends at `txid` says of the database after it.
+    fn after(&self, txid: Txid) -> Result<Option<Checksum>> {
+        for level in [Level::L0, MERGED] {
+            for name in self.staging.list_of(level)? {
+                if name.max == txid {
+                    return Ok(self.staging.header(level, name)?.chain().after);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether there is more to do for [`Database::tend_ledger`] right now.
+    pub fn is_building(&self) -> bool {
+        match &self.ledger {
+            State::Building(_) => true,
+            State::Ready(_) => false,
+            State::Lost => {
+                let now = self.env.clock.monotonic();
+                let waits = self.ledger_failed.is_some_and(|at| now.since(at) < RETRY);
+                self.position.is_some() && !waits
+            }
+        }
+    }
+
+    /// Makes a ledger of the database if there is none, a slice at a time.
+    pub fn tend_ledger(&mut self, stop: &AtomicBool) -> Result<()> {
+        if !self.is_building() {
+            return Ok(());
+        }
+        match self.build_slice(stop) {
+            Ok(()) => {
+                self.ledger_failed = None;
+                Ok(())
+            }
+            // What is wrong with the database shows elsewhere; what is wrong with the ledger can wait.
+            Err(Error::Io { source, path, .. }) if path == self.staging.ledger_path() => {
+                tracing::debug!(db = %self.settings.path.display(), error = %source, "no ledger can be made, trying again later");
+                self.ledger = State::Lost;
+                self.ledger_failed = Some(self.env.clock.monotonic());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn build_slice(&mut self, stop: &AtomicBool) -> Result<()> {
+        let Some(position) = self.position else {
+            return Ok(());
+        };
+        let path = self.staging.ledger_path();
+        let failed = |e: io::Error| Error::io("write", &path)(e);
+        let mut build = match std::mem::take(&mut self.ledger) {
+            State::Building(build) => build,
+            _ => Build::new(
+                self.staging
+                    .new_ledger(position.page_size)
+                    .map_err(failed)?,
+            ),
+        };
+        if build.next() <= position.commit {
+            let state = self.state()?;
+            let pages = (SLICE_BYTES / position.page_size.get()).max(1);
+            let from = build.next();
+            let sums = self
+                .capture_parts(stop)
+                .sums(&position, &state, from, pages)?;
+            build.scanned(&sums).map_err(failed)?;
+        }
+        self.ledger = if build.next() > position.commit {
+            let done = build.finish(position.txid, position.commit);
+            State::Ready(done.map_err(failed)?)
+        } else {
+            State::Building(build)
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! The page ledger: what every page of the database was as of one staged file.
+//!
+//! Owns `META/ledger`: a head of 64 bytes (page size, size of the database, TXID, checksum of the database), then from byte 4096 on
+//! one LTX page checksum of 8 bytes a page. It says what a capture changes, without reading the database, and which pages
+//! differ when continuity is lost.
+//!
+//! Promises: it is a cache. Nothing of it is synced, and no failure of it is anybody's: it is proved before it is used after a start
+//! (the XOR of its entries must be the checksum in its head, or in the staged file that completes it), and what is doubtful is
+//! dropped and built anew. Plain reads and writes instead of a mapping: a full disk or an unreadable block is an error, not a
+//! signal, and the simulator sees each of them.
+
+mod build;
+mod complete;
+mod update;
+
+use std::io;
+use std::path::Path;
+
+use litestream_replica::env::{Disk, File};
+use ltx::{Checksum, DatabaseChecksum, PageNo, PageSize, Txid};
+
+pub use build::Build;
+pub use update::Update;
+
+/// Its name in the state folder.
+pub const NAME: &str = "ledger";
+/// Identifies the format.
+const MAGIC: [u8; 8] = *b"LSLEDG01";
+/// Bytes of the head.
+const HEAD_BYTES: usize = 64;
+/// Where entries begin.
+const ENTRIES_AT: u64 = 4096;
+/// Bytes of an entry.
+const ENTRY_BYTES: u64 = 8;
+/// Entries read at once.
+const BLOCK_ENTRIES: usize = 8192;
+
+/// What the head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Of the database.
+    pub page_size: PageSize,
+    /// Pages of the database.
+    pub commit: u32,
+    /// The file after which the database looked like that.
+    pub txid: Txid,
+    /// Checksum of the whole database then.
+    pub sum: DatabaseChecksum,
+}
+
+impl Head {
+    fn encode(&self) -> [u8; HEAD_BYTES] {
+        let mut out = [0; HEAD_BYTES];
+        out[..8].copy_from_slice(&MAGIC);
+        out[8..12].copy_from_slice(&self.page_size.get().to_le_bytes());
+        out[12..16].copy_from_slice(&self.commit.to_le_bytes());
+        out[16..24].copy_from_slice(&self.txid.get().to_le_bytes());
+        out[24..32].copy_from_slice(&self.sum.value().get().to_le_bytes());
+        let crc = ltx::crc64(&out[..HEAD_BYTES - 8]);
+        out[HEAD_BYTES - 8..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    fn decode(bytes: &[u8; HEAD_BYTES]) -> Option<Head> {
+        let u32_at = |at: usize| bytes[at..at + 4].try_into().map(u32::from_le_bytes).ok();
+        let u64_at = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).ok();
+        if bytes[..8] != MAGIC || u64_at(HEAD_BYTES - 8)? != ltx::crc64(&bytes[..HEAD_BYTES - 8]) {
+            return None;
+        }
+        Some(Head {
+            page_size: PageSize::new(u32_at(8)?)?,
+            commit: u32_at(12)?,
+            txid: Txid::new(u64_at(16)?),
+            sum: DatabaseChecksum::from_value(Checksum::from_stored(u64_at(24)?)?),
+        })
+    }
+}
+
+/// The ledger of an open database.
+#[derive(Default)]
+pub enum State {
+    /// There is none that could be trusted.
+    #[default]
+    Lost,
+    /// It is being made.
+    Building(Build),
+    /// It stands for the newest staged file.
+    Ready(Ledger),
+}
+
+impl State {
+    /// Lost, if an update was begun and given up.
+    pub fn filter_usable(self) -> State {
+        match self {
+            State::Ready(ledger) if !ledger.valid => State::Lost,
+            other => other,
+        }
+    }
+
+    /// The ledger, if it stands for this file.
+    pub fn at(&mut self, txid: Txid) -> Option<&mut Ledger> {
+        match self {
+            State::Ready(ledger) if ledger.head.txid == txid => Some(ledger),
+            _ => None,
+        }
+    }
+}
+
+/// See the module.
+pub struct Ledger {
+    file: Box<dyn File>,
+    head: Head,
+    /// The head stands in the file, too, or nothing was written yet.
+    valid: bool,
+}
+
+impl Ledger {
+    /// The one in a state folder, if there is one with a readable head. Nothing is proved yet.
+    pub fn open(disk: &dyn Disk, meta: &Path) -> io::Result<Option<Ledger>> {
+        let path = meta.join(NAME);
+        let file = match disk.open_rw(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let mut head = [0; HEAD_BYTES];
+        match file.read_exact_at(&mut head, 0) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let head = Head::decode(&head);
+        Ok(head.map(|head| Ledger {
+            file,
+            head,
+            valid: true,
+        }))
+    }
+
+    /// One of an empty database, in the place of what was there.
+    pub fn create(
+        disk: &dyn Disk,
+        meta: &Path,
+        mode: u32,
+        page_size: PageSize,
+    ) -> io::Result<Ledger> {
+        remove(disk, meta)?;
+        let path = meta.join(NAME);
+        let file = disk.create_new(&path, mode)?;
+        let head = Head {
+            page_size,
+            commit: 0,
+            txid: Txid::ZERO,
+            sum: DatabaseChecksum::new(),
+        };
+        Ok(Ledger {
+            file,
+            head,
+            valid: true,
+        })
+    }
+
+    /// What it stands for.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The database checksum that its entries make; `None` if one is missing.
+    pub fn computed(&self) -> io::Result<Option<DatabaseChecksum>> {
+        let lock_page = self.head.page_size.lock_page();
+        let mut sum = DatabaseChecksum::new();
+        let mut entries = self.entries();
+        while let Some((page, entry)) = entries.next()? {
+            match entry {
+                Some(entry) => sum.toggle(entry),
+                None if page == lock_page => {}
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(sum))
+    }
+
+    /// Whether the entries make the checksum in the head.
+    pub fn is_proved(&self) -> io::Result<bool> {
+        Ok(self.computed()? == Some(self.head.sum))
+    }
+
+    /// All entries, in the order of pages.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries {
+            ledger: self,
+            next: 1,
+            block: Vec::new(),
+            block_first: 1,
+        }
+    }
+
+    fn offset(page: u32) -> u64 {
+        ENTRIES_AT + u64::from(page - 1) * ENTRY_BYTES
+    }
+
+    /// Reads entries from page `first` on; what was never written is zero.
+    fn read(&self, first: u32, out: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < out.len() {
+            match self
+                .file
+                .read_at(&mut out[filled..], Ledger::offset(first) + filled as u64)
+            {
+                Ok(0) => {
+                    out[filled..].fill(0);
+                    break;
+                }
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_head(&mut self, head: Head) -> io::Result<()> {
+        self.file.write_at(&head.encode(), 0)?;
+        self.head = head;
+        self.valid = true;
+        Ok(())
+    }
+
+    /// Until the next head is written, a start finds nothing here.
+    fn invalidate(&mut self) -> io::Result<()> {
+        self.valid = false;
+        self.file.write_at(&[0; HEAD_BYTES], 0)
+    }
+}
+
+/// Removes the one in a state folder.
+pub fn remove(disk: &dyn Disk, meta: &Path) -> io::Result<()> {
+    match disk.remove(&meta.join(NAME)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// See [`Ledger::entries`].
+pub struct Entries<'a> {
+    ledger: &'a Ledger,
+    next: u32,
+    block: Vec<u8>,
+    block_first: u32,
+}
+
+impl Entries<'_> {
+    /// The next page and its checksum, if it has one; `None` after the last.
+    pub fn next(&mut self) -> io::Result<Option<(PageNo, Option<Checksum>)>> {
+        let commit = self.ledger.head.commit;
+        let Some(page) = PageNo::new(self.next).filter(|_| self.next <= commit) else {
+            return Ok(None);
+        };
+        let held = (self.block.len() / ENTRY_BYTES as usize) as u32;
+        if self.next >= self.block_first + held {
+            let left = (commit - self.next + 1) as usize;
+            self.block
+                .resize(left.min(BLOCK_ENTRIES) * ENTRY_BYTES as usize, 0);
+            self.ledger.read(self.next, &mut self.block)?;
+            self.block_first = self.next;
+        }
+        let at = (self.next - self.block_first) as usize * ENTRY_BYTES as usize;
+        self.next = self.next.saturating_add(1);
+        Ok(Some((page, entry_at(&self.block, at))))
+    }
+}
+
+fn entry_at(bytes: &[u8], at: usize) -> Option<Checksum> {
+    let bytes = bytes[at..at + ENTRY_BYTES as usize].try_into().ok()?;
+    Checksum::from_stored(u64::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests;
