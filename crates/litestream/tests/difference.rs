@@ -284,8 +284,9 @@ async fn a_ledger_behind_the_newest_file_is_completed_from_it() {
     let past = Past::new(4096).await;
     // As if killed before, or in the middle of, the ledger's own update.
     for half in [false, true] {
-        let kept = std::fs::read(past.ledger()).unwrap();
         let replicator = past.bench.start();
+        replicator.sync().await.unwrap();
+        let kept = std::fs::read(past.ledger()).unwrap();
         past.app
             .execute("UPDATE t SET b=randomblob(400) WHERE id % 20 = 3", [])
             .unwrap();
