@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use litestream_replica::Level;
-use ltx::{FileName, Txid};
+use ltx::{Checksum, DatabaseChecksum, FileName, Txid};
 
 use crate::history::{StateHash, StateSum, page_hash};
 
@@ -14,8 +14,9 @@ pub type Stored = BTreeMap<(Level, Txid, Txid), Bytes>;
 /// A database as a sum of its pages.
 #[derive(Clone, Debug, Default)]
 struct Model {
-    pages: BTreeMap<u32, u64>,
+    pages: BTreeMap<u32, (u64, Checksum)>,
     sum: StateSum,
+    checksum: DatabaseChecksum,
     page_size: u32,
     txid: Txid,
 }
@@ -32,16 +33,28 @@ impl Model {
                 ..Model::default()
             };
         }
+        let chain = header.chain();
+        let follows = self.txid.next() == header.min_txid;
+        if follows && chain.before.is_some_and(|sum| sum != self.checksum.value()) {
+            return Err("its checksum of the database before it is wrong".to_owned());
+        }
         while let Some(number) = decoder.next_page(&mut page).map_err(|e| e.to_string())? {
             let hash = page_hash(number.get(), &page);
-            if let Some(old) = self.pages.insert(number.get(), hash) {
+            let checksum = Checksum::page(number, &page);
+            if let Some((old, sum)) = self.pages.insert(number.get(), (hash, checksum)) {
                 self.sum.remove_hash(old);
+                self.checksum.toggle(sum);
             }
             self.sum.add_hash(hash);
+            self.checksum.toggle(checksum);
         }
         decoder.finish().map_err(|e| e.to_string())?;
-        for (_, hash) in self.pages.split_off(&(header.commit + 1)) {
+        for (_, (hash, sum)) in self.pages.split_off(&(header.commit + 1)) {
             self.sum.remove_hash(hash);
+            self.checksum.toggle(sum);
+        }
+        if chain.after.is_some_and(|sum| sum != self.checksum.value()) {
+            return Err("its checksum of the database after it is wrong".to_owned());
         }
         self.txid = header.max_txid;
         if self.pages.len() != header.commit as usize {

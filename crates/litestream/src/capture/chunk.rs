@@ -259,11 +259,8 @@ impl Capture<'_> {
             return Ok(Vec::new());
         }
         let mut older = PageSet::offsets_only(chunk.start.page_size);
-        self.collect_frames(
-            &mut older,
-            state.backfilled.min(chunk.start.frames),
-            &chunk.start,
-        )?;
+        let from = super::in_database(state, &chunk.end).min(chunk.start.frames);
+        self.collect_frames(&mut older, from, &chunk.start)?;
         let older = older.sorted(chunk.commit);
         let frame = |page| {
             older

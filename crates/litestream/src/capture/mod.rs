@@ -259,7 +259,8 @@ impl<'a> Capture<'a> {
         let mut frames = PageSet::offsets_only(position.page_size);
         // Frames of an older generation are all in the database file.
         if position.cursor.salts == state.salts {
-            self.collect_frames(&mut frames, state.backfilled, &position.cursor)?;
+            let from = in_database(state, &position.cursor);
+            self.collect_frames(&mut frames, from, &position.cursor)?;
         }
         let commit = position.commit;
         let mut source =
@@ -442,6 +443,16 @@ impl<'a> Capture<'a> {
             path: self.settings.path.clone(),
             what,
         }
+    }
+}
+
+/// So many frames are in the database file for one who reads up to `cursor`. A checkpoint leaves out a page that has a newer frame than
+/// those that it may copy: where frames follow the cursor, what is backfilled need not be there.
+fn in_database(state: &WalState, cursor: &Cursor) -> u32 {
+    if cursor.frames < state.frames {
+        0
+    } else {
+        state.backfilled
     }
 }
 

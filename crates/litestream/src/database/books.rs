@@ -146,6 +146,7 @@ impl Database {
         }
         self.ledger = if build.next() > position.commit {
             let done = build.finish(position.txid, position.commit);
+            tracing::debug!(db = %self.settings.path.display(), txid = %position.txid, pages = position.commit, "ledger built");
             State::Ready(done.map_err(failed)?)
         } else {
             State::Building(build)
