@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use litestream_replica::SharedReplica;
+use litestream_replica::chain::listing;
+use litestream_replica::env::Clock;
+use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::Txid;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -41,10 +43,22 @@ pub(crate) struct Progress {
     pub closed: bool,
 }
 
+/// Who has used the last listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listed {
+    Never,
+    /// The worker, to number what it stages.
+    Ahead,
+    /// The uploader, whose next question is about something that has changed.
+    Used,
+}
+
 /// See the module.
 pub(crate) struct Link {
     pub replica: SharedReplica,
     pub catalogue: Mutex<Catalogue>,
+    /// Held while a listing is under way.
+    listed: tokio::sync::Mutex<Listed>,
     pub progress: watch::Sender<Progress>,
     /// Asks for an upload pass now, also while backing off.
     pub kick: Notify,
@@ -65,6 +79,7 @@ impl Link {
         Link {
             replica,
             catalogue: Mutex::default(),
+            listed: tokio::sync::Mutex::new(Listed::Never),
             progress: watch::Sender::new(Progress::default()),
             kick: Notify::new(),
             changed: Notify::new(),
@@ -75,6 +90,35 @@ impl Link {
 
     pub fn status(&self) -> ReplicaStatus {
         self.status.lock().clone()
+    }
+
+    /// All files, for whoever asks once, at the start: as listed, if anybody has done that.
+    pub async fn list_ahead(&self, clock: &dyn Clock) -> crate::Result<Vec<FileInfo>> {
+        let mut listed = self.listed.lock().await;
+        if *listed == Listed::Never {
+            self.list_now(clock).await?;
+            *listed = Listed::Ahead;
+        }
+        Ok(self.catalogue.lock().all())
+    }
+
+    /// All files, listed now, or ahead and not used since.
+    pub async fn list(&self, clock: &dyn Clock) -> crate::Result<Vec<FileInfo>> {
+        let mut listed = self.listed.lock().await;
+        if *listed != Listed::Ahead {
+            self.list_now(clock).await?;
+        }
+        *listed = Listed::Used;
+        Ok(self.catalogue.lock().all())
+    }
+
+    async fn list_now(&self, clock: &dyn Clock) -> crate::Result<()> {
+        let levels: Vec<Level> = Level::all().collect();
+        let now = clock.monotonic();
+        self.catalogue.lock().listing_begins(now);
+        let files = listing::list_all(&self.replica, &levels, false).await?;
+        self.catalogue.lock().listed(&files);
+        Ok(())
     }
 
     /// End of its contiguous part; `None` if that is not known.

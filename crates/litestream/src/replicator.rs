@@ -258,11 +258,6 @@ impl Parts {
         commands: mpsc::Receiver<Command>,
         watcher: Box<dyn Watcher>,
     ) -> Result<Box<dyn Task>> {
-        let replicas = self
-            .shared
-            .links
-            .iter()
-            .map(|link| Arc::clone(&link.replica));
         let owner = Owner {
             env: self.env.clone(),
             settings: self.settings.clone(),
@@ -270,7 +265,7 @@ impl Parts {
             commands,
             watcher,
             stop: Arc::clone(&self.merger.stop),
-            replica_end: replica_end(replicas.collect(), self.env.clone()),
+            replica_end: replica_end(Arc::clone(&self.shared), self.env.clone()),
             state: State::default(),
             // Not counted among the tasks: it ends after them.
             merger: Merger {
@@ -358,16 +353,13 @@ fn refuse_state_as_replica(settings: &Settings, replica: &SharedReplica, env: &E
 }
 
 /// The furthest end of all replicas that answer in time; `None` if none does.
-fn replica_end(
-    replicas: Vec<SharedReplica>,
-    env: Env,
-) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
+fn replica_end(shared: Arc<Shared>, env: Env) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
     Box::new(move || {
         env.spawn.wait_for(async {
-            let ends = replicas.iter().map(|replica| async {
+            let ends = shared.links.iter().map(|link| async {
                 tokio::select! {
                     biased;
-                    end = find_end(replica) => end.ok(),
+                    end = find_end(link, &env) => end.ok(),
                     () = env.clock.sleep_async(REPLICA_WAIT) => None,
                 }
             });
@@ -377,8 +369,7 @@ fn replica_end(
     })
 }
 
-async fn find_end(replica: &SharedReplica) -> Result<ReplicaEnd> {
-    let levels: Vec<Level> = Level::all().collect();
-    let files = listing::list_all(replica, &levels, false).await?;
-    ReplicaEnd::of(replica, &files).await
+async fn find_end(link: &Link, env: &Env) -> Result<ReplicaEnd> {
+    let files = link.list_ahead(&*env.clock).await?;
+    ReplicaEnd::of(&link.replica, &files).await
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use litestream_replica::chain::{listing, position};
+use litestream_replica::chain::position;
 use litestream_replica::env::{Env, Monotonic, Wake};
 use litestream_replica::retry::Backoff;
 use litestream_replica::{FileInfo, Level, Source};
@@ -232,7 +232,7 @@ impl Uploader {
             // The worker is about to find its position, by asking the replica too. If it can't, there is nothing to upload.
             let _ = self.worker.request(Command::Capture).await;
         }
-        let files = self.list().await?;
+        let files = self.link.list(&*self.env.clock).await?;
         let found = position::position(&files);
         if self.has_forked(found.highest, &files).await? {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");
@@ -280,17 +280,6 @@ impl Uploader {
                 catalogue.gone(file.level, file.name);
             }
         }
-    }
-
-    /// All files of the replica, into the catalogue too.
-    async fn list(&self) -> Result<Vec<FileInfo>> {
-        let levels: Vec<Level> = Level::all().collect();
-        let now = self.env.clock.monotonic();
-        self.link.catalogue.lock().listing_begins(now);
-        let files = listing::list_all(&self.link.replica, &levels, false).await?;
-        let mut catalogue = self.link.catalogue.lock();
-        catalogue.listed(&files);
-        Ok(catalogue.all())
     }
 
     /// Page size of the file at which the replica's contiguous part ends.

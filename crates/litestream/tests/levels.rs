@@ -136,6 +136,8 @@ async fn k18_idle_costs_no_requests() {
     let before = calls();
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(calls(), before, "requests without a commit");
+    let lists = faulty.calls(Op::List);
+    assert_eq!(lists, 10, "each level once, at the start");
     replicator.close().await;
 }
 
