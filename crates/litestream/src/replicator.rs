@@ -272,6 +272,7 @@ impl Parts {
             stop: Arc::clone(&self.merger.stop),
             replica_end: replica_end(replicas.collect(), self.env.clone()),
             state: State::default(),
+            doubts: self.depot.doubts.clone(),
             // Not counted among the tasks: it ends after them.
             merger: Merger {
                 busy: watch::Sender::new(()),

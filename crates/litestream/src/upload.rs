@@ -180,7 +180,7 @@ impl Uploader {
         if !self.shared.mark(self.index, level, name.max) {
             return Err(Error::io("open", path)(std::io::ErrorKind::NotFound.into()));
         }
-        let header = self.durable_header(&path)?;
+        let header = self.durable_header(&path).await?;
         if self.page_size.is_some_and(|size| size != header.page_size) {
             tracing::info!(db = %self.name, txid = %name.max, "page size changed, and the snapshot that went with it is gone");
             return self.bridge(at, name.min).await;
@@ -384,7 +384,7 @@ impl Uploader {
         let path = self.depot.path(Level::L0, newest);
         if self.depot.list(Level::L0)?.contains(&newest) {
             // It shows later that the replica holds our history.
-            let header = self.durable_header(&path)?;
+            let header = self.durable_header(&path).await?;
             self.upload(Level::L0, newest, &header).await?;
             self.page_size = Some(header.page_size);
         }
@@ -402,7 +402,9 @@ impl Uploader {
     }
 
     async fn upload_snapshot(&self, name: FileName) -> Result<()> {
-        let header = self.durable_header(&self.depot.path(Level::SNAPSHOT, name))?;
+        let header = self
+            .durable_header(&self.depot.path(Level::SNAPSHOT, name))
+            .await?;
         self.upload(Level::SNAPSHOT, name, &header).await?;
         self.depot.snapshot_uploaded(self.index, name)?;
         tracing::info!(db = %self.name, txid = %name.max, "snapshot complete");
@@ -423,14 +425,15 @@ impl Uploader {
         Ok(info.size)
     }
 
-    fn durable_header(&self, path: &Path) -> Result<Header> {
+    async fn durable_header(&self, path: &Path) -> Result<Header> {
+        let durable = self.depot.doubts.make_durable_async(path).await;
+        if matches!(durable, Err(Error::NotDurable { .. })) {
+            // It may be damaged: they are looked at again before the next attempt.
+            *self.depot.damaged.lock().await = None;
+        }
+        durable?;
         let mut bytes = [0; ltx::HEADER_SIZE];
-        let file = self
-            .env
-            .disk
-            .open_rw(path)
-            .map_err(Error::io("open", path))?;
-        file.sync().map_err(Error::io("sync", path))?;
+        let file = self.env.disk.open(path).map_err(Error::io("open", path))?;
         file.read_exact_at(&mut bytes, 0)
             .map_err(Error::io("read", path))?;
         Header::decode(&bytes).map_err(|source| Error::Staged {

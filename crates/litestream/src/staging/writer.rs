@@ -23,11 +23,6 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// For files like this one.
-    pub fn like(env: &Env, database: &Metadata) -> Maker {
-        Maker::private(env).with_looks(database)
-    }
-
     /// The same, for files like this one.
     pub fn with_looks(mut self, database: &Metadata) -> Maker {
         self.owner = Some((database.uid, database.gid));
@@ -129,6 +124,11 @@ impl Write for Writer {
 }
 
 impl Writer {
+    /// Makes what was written durable. To be called once: after a failure it is in doubt for ever.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
     /// Gives the whole file its name. It need not be durable.
     pub fn publish(mut self, path: &Path, created: UnixMillis) -> Result<()> {
         self.file
