@@ -347,7 +347,7 @@ impl Operator {
             _ => faults.space = Some(self.world.disk.used() + rng.below(60_000)),
         }
         let nanos = rng.below(10) * rng.below(SECOND);
-        if feature == Feature::OurDiskFaults && rng.chance(300) {
+        if feature == Feature::OurDiskFaults && rng.chance(500) {
             // Seldom called, and worse than anything else.
             faults.rules.push(Rule {
                 per_million: 300_000,
