@@ -320,6 +320,7 @@ impl Parts {
             sync_interval: self.settings.sync_interval,
             position: None,
             page_size: None,
+            sent: Txid::ZERO,
         };
         let ends = EndsWith(Arc::clone(&self.shared));
         let busy = self.merger.busy.clone();

@@ -69,6 +69,8 @@ pub(crate) struct Uploader {
     pub position: Option<Txid>,
     /// Of the file at the position, if known.
     pub page_size: Option<PageSize>,
+    /// The highest TXID that was sent there, whatever came of it.
+    pub sent: Txid,
 }
 
 impl Uploader {
@@ -321,6 +323,9 @@ impl Uploader {
             _ if local.contains(&single) => (Level::L0, single),
             Some(name) => (MERGED, *name),
             None => {
+                if self.shared.gave(highest) && self.sent < highest {
+                    return Ok(true);
+                }
                 // What comes right after it can't be shown to belong there, unless it depends on nothing. What comes later will be
                 // bridged by a snapshot.
                 let next = FileName::single(highest.next());
@@ -392,7 +397,7 @@ impl Uploader {
     }
 
     /// Uploads the snapshots whose transactions the replica holds up to `at`.
-    async fn upload_snapshots(&self, at: Txid) -> Result<()> {
+    async fn upload_snapshots(&mut self, at: Txid) -> Result<()> {
         for name in self.snapshots().await? {
             if name.max <= at {
                 self.upload_snapshot(name).await?;
@@ -401,7 +406,7 @@ impl Uploader {
         Ok(())
     }
 
-    async fn upload_snapshot(&self, name: FileName) -> Result<()> {
+    async fn upload_snapshot(&mut self, name: FileName) -> Result<()> {
         let header = self
             .durable_header(&self.depot.path(Level::SNAPSHOT, name))
             .await?;
@@ -411,7 +416,8 @@ impl Uploader {
         Ok(())
     }
 
-    async fn upload(&self, level: Level, name: FileName, header: &Header) -> Result<u64> {
+    async fn upload(&mut self, level: Level, name: FileName, header: &Header) -> Result<u64> {
+        self.sent = self.sent.max(name.max);
         let path = self.depot.path(level, name);
         let info = self
             .link
