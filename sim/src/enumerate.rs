@@ -128,7 +128,8 @@ fn perform(stage: &mut Stage) {
 
 fn plan(scene: &Scene, point: Option<Point>, options: Options) -> Plan {
     // Who has to continue after another history than his own may need one.
-    let forked = point.is_some_and(|point| matches!(point.kind, Kind::CutOffline(_) | Kind::Trap));
+    let forked =
+        point.is_some_and(|point| matches!(point.kind, Kind::CutOffline(_)) || point.kind.traps());
     Plan {
         page_size: options.page_size.unwrap_or(scene.page_size),
         auto_vacuum: 2,

@@ -204,6 +204,10 @@ fn finish(world: &World, operator: &mut Operator) {
         }
         sched::sleep(SECOND);
     }
+    // A snapshot that one replica needed goes to the other, too, though no `sync` waits for it.
+    while world.second.is_some() && oracle::snapshots_staged(world) && sched::now() < until {
+        sched::sleep(SECOND);
+    }
     idle(world);
     if let Some(engine) = operator.engine.take()
         && !engine.close(60 * SECOND)

@@ -346,8 +346,16 @@ impl Operator {
             }
             _ => faults.space = Some(self.world.disk.used() + rng.below(60_000)),
         }
+        let nanos = rng.below(10) * rng.below(SECOND);
+        if feature == Feature::OurDiskFaults && rng.chance(500) {
+            // Seldom called, and worse than anything else.
+            faults.rules.push(Rule {
+                per_million: 300_000,
+                ..rule(Files::Ours, Some(Op::Sync), Fault::Errno(errno::EIO))
+            });
+        }
         self.world.disk.set_faults(faults);
-        sched::sleep(rng.below(10) * rng.below(SECOND));
+        sched::sleep(nanos);
         self.world.disk.set_faults(self.usual_faults());
     }
 

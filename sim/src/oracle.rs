@@ -201,6 +201,12 @@ pub fn closed(world: &World) {
     }
 }
 
+/// Whether a snapshot waits for a replica.
+pub fn snapshots_staged(world: &World) -> bool {
+    let staged = world.disk.list(Path::new(&format!("{STATE}/ltx/9")));
+    staged.is_ok_and(|staged| !staged.is_empty())
+}
+
 /// O8: local copies of what the replica has stay within the budget.
 pub fn copies(world: &World) {
     let limit = crate::engine::local_bytes_max(&world.plan);

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::ledger;
 use crate::settings::Settings;
 use crate::sqlite::{Checkpointer, Reader, Sentinel, WalState};
-use crate::staging::{DatabaseStamp, Noted, Staging};
+use crate::staging::{DatabaseStamp, Doubts, Noted, Staging};
 use crate::wal::{Cursor, Evidence, Salts, frame_offset, frame_size, restart_evidence};
 
 /// How long the guard is tried for; others hold it only while they checkpoint.
@@ -64,7 +64,7 @@ pub struct Database {
 
 impl Database {
     /// Opens the database and takes the guard. Nothing is captured yet. The flag says whether the journal mode was changed.
-    pub fn open(env: &Env, settings: &Settings) -> Result<(Database, bool)> {
+    pub fn open(env: &Env, settings: &Settings, doubts: &Doubts) -> Result<(Database, bool)> {
         let before = stat(env, settings)?;
         let (mut sentinel, switched) = Sentinel::open(
             &settings.path,
@@ -73,7 +73,7 @@ impl Database {
         )?;
         guard(env, settings, &mut sentinel)?;
         let wal = WalFile::open(env, &settings.wal_path())?;
-        let staging = Staging::open(env, &settings.path, &settings.meta_path)?;
+        let staging = Staging::open(env, &settings.path, &settings.meta_path, doubts)?;
         let stamp = stamp(env, settings)?;
         if stamp.id != before.id {
             // The connection may be one to the file that was there before, for ever.

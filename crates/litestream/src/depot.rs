@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::policy::Policy;
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::staging::{list_level, remove_if_there, verify};
+use crate::staging::{Doubts, list_level, remove_if_there, verify};
 
 /// See the module.
 pub(crate) struct Depot {
@@ -28,6 +28,8 @@ pub(crate) struct Depot {
     pub policy: Policy,
     /// All local files together take about so much at most.
     pub bytes_max: u64,
+    /// Local files whose bytes may be lost.
+    pub doubts: Doubts,
     /// Staged snapshots, and which replicas have them.
     snapshots: Mutex<BTreeMap<FileName, Vec<usize>>>,
     /// Staged snapshots that are damaged, until others stand in their place; `None` until that was looked for.
@@ -42,6 +44,7 @@ impl Depot {
             shared,
             policy: settings.policy.clone(),
             bytes_max: settings.local_bytes_max,
+            doubts: Doubts::new(env),
             snapshots: Mutex::default(),
             damaged: tokio::sync::Mutex::new(None),
         }

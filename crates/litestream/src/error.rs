@@ -40,7 +40,8 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// A staged file could not be made durable. The system may have lost its bytes and report success next time, so it was removed.
+    /// A staged file could not be made durable. The system may have lost its bytes and report success next time, so it is written
+    /// again or removed before anybody relies on it.
     #[error("sync {}: {source}", path.display())]
     NotDurable {
         /// The file.

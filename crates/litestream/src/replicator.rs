@@ -267,6 +267,7 @@ impl Parts {
             stop: Arc::clone(&self.merger.stop),
             replica_end: replica_end(Arc::clone(&self.shared), self.env.clone()),
             state: State::default(),
+            doubts: self.depot.doubts.clone(),
             // Not counted among the tasks: it ends after them.
             merger: Merger {
                 busy: watch::Sender::new(()),
@@ -314,6 +315,7 @@ impl Parts {
             sync_interval: self.settings.sync_interval,
             position: None,
             page_size: None,
+            sent: Txid::ZERO,
         };
         let ends = EndsWith(Arc::clone(&self.shared));
         let busy = self.merger.busy.clone();

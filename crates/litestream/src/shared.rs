@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     /// The replicas, in the order in which they were given.
     pub links: Vec<Arc<Link>>,
     marks: Mutex<Marks>,
+    /// First and last TXID staged since start or since numbers last changed.
+    given: Mutex<Option<(Txid, Txid)>>,
 }
 
 /// Which staged files must not be merged away, and which are.
@@ -82,6 +84,7 @@ impl Shared {
                 ends: vec![[Txid::ZERO; 2]; links.len()],
                 removing: None,
             }),
+            given: Mutex::new(None),
             links,
         }
     }
@@ -174,6 +177,11 @@ impl Shared {
 
     /// A file was staged, or a position found.
     pub fn staged(&self, txid: Txid, file: Option<&Staged>) {
+        if file.is_some() {
+            let mut given = self.given.lock();
+            let first = given.map_or(txid, |(first, _)| first.min(txid));
+            *given = Some((first, txid));
+        }
         {
             let mut status = self.status.lock();
             status.position = Some(txid);
@@ -189,6 +197,12 @@ impl Shared {
             *seen = Some(txid);
             changed
         });
+    }
+
+    /// Whether that number was given to something here.
+    pub fn gave(&self, txid: Txid) -> bool {
+        let given = self.given.lock();
+        given.is_some_and(|(first, last)| (first..=last).contains(&txid))
     }
 
     pub fn subscribe_staged(&self) -> watch::Receiver<Option<Txid>> {
@@ -216,6 +230,7 @@ impl Shared {
 
     /// What is staged from now on goes by other numbers: a number given before says nothing any more.
     pub fn rebased(&self) {
+        *self.given.lock() = None;
         for link in &self.links {
             link.rebased();
         }

@@ -3,8 +3,10 @@
 //! Owns `META/ltx/<level>/`, `META/cursor` and `META/lock`. Promise: a file under its final name is whole unless power failed
 //! before [`Staging::make_durable`]; [`Staging::newest_valid`] tells. Leftovers of interrupted writes are removed at open.
 
+mod durable;
 mod writer;
 
+pub use durable::Doubts;
 pub use writer::{Maker, Reader, Writer};
 
 use std::io;
@@ -19,8 +21,6 @@ use crate::ledger::{self, Ledger};
 use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
 
 pub(crate) const TEMP_SUFFIX: &str = ".tmp";
-/// Copied at once.
-const COPY_BYTES: usize = 1 << 20;
 /// Locked by the one process that works here.
 const LOCK: &str = "lock";
 
@@ -102,6 +102,7 @@ pub struct Staging {
     meta: PathBuf,
     maker: Maker,
     unsynced: Vec<PathBuf>,
+    doubts: Doubts,
     /// A note of the position outlives a power failure.
     noted_durably: bool,
 }
@@ -109,7 +110,7 @@ pub struct Staging {
 impl Staging {
     /// Prepares the directory of a database: creates what is missing (with the mode and owner of the database's own
     /// folder and file), removes leftovers.
-    pub fn open(env: &Env, database: &Path, meta: &Path) -> Result<Staging> {
+    pub fn open(env: &Env, database: &Path, meta: &Path, doubts: &Doubts) -> Result<Staging> {
         let db = env
             .disk
             .metadata(database)
@@ -117,8 +118,9 @@ impl Staging {
         let mut staging = Staging {
             env: env.clone(),
             meta: meta.to_owned(),
-            maker: Maker::like(env, &db),
+            maker: doubts.maker().clone().with_looks(&db),
             unsynced: Vec::new(),
+            doubts: doubts.clone(),
             noted_durably: false,
         };
         for path in [meta.to_owned(), meta.join("ltx")] {
@@ -199,20 +201,16 @@ impl Staging {
             return Ok(());
         }
         for path in &self.unsynced {
-            match self.env.disk.open_rw(path) {
-                Ok(file) => {
-                    if let Err(source) = file.sync() {
-                        // A second try would only seem to succeed: what was not written counts as written now.
-                        if self.write_again(path).is_err() {
-                            let path = path.clone();
-                            remove_if_there(&self.env, &path)?;
-                            return Err(Error::NotDurable { path, source });
-                        }
-                    }
-                }
+            match self.doubts.make_durable(path) {
                 // Uploaded and removed meanwhile: the replica has it.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(Error::io("open", path)(e)),
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error @ Error::NotDurable { .. }) => {
+                    let path = path.clone();
+                    remove_if_there(&self.env, &path)?;
+                    self.doubts.forget(&path);
+                    return Err(error);
+                }
+                other => other?,
             }
         }
         for level in Level::all() {
@@ -365,38 +363,6 @@ impl Staging {
             self.noted_durably = true;
         }
         Ok(())
-    }
-
-    /// Puts a durable copy in the place of a published file. Its number may be in the replica by now, so it must not get another
-    /// content, and had better not be lost.
-    fn write_again(&self, path: &Path) -> Result<()> {
-        let header = verify(&self.env, path)?;
-        let temp =
-            path.with_added_extension(format!("{:016x}{TEMP_SUFFIX}", self.env.entropy.next_u64()));
-        let copy = || {
-            let disk = &self.env.disk;
-            let (from, to) = (disk.open(path)?, disk.create_new(&temp, self.maker.mode)?);
-            self.maker.own(&temp);
-            let (mut buf, mut at) = (vec![0; COPY_BYTES], 0);
-            loop {
-                match from.read_at(&mut buf, at) {
-                    Ok(0) => break,
-                    Ok(n) => {
-                        to.write_at(&buf[..n], at)?;
-                        at += n as u64;
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(e) => return Err(e),
-                }
-            }
-            to.set_modified(UnixMillis(header.timestamp_ms))?;
-            to.sync()?;
-            disk.rename(&temp, path)
-        };
-        copy().map_err(|e| {
-            self.maker.discard(&temp);
-            Error::io("write again", path)(e)
-        })
     }
 
     /// What is noted.

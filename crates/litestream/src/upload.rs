@@ -69,6 +69,8 @@ pub(crate) struct Uploader {
     pub position: Option<Txid>,
     /// Of the file at the position, if known.
     pub page_size: Option<PageSize>,
+    /// The highest TXID that was sent there, whatever came of it.
+    pub sent: Txid,
 }
 
 impl Uploader {
@@ -180,7 +182,7 @@ impl Uploader {
         if !self.shared.mark(self.index, level, name.max) {
             return Err(Error::io("open", path)(std::io::ErrorKind::NotFound.into()));
         }
-        let header = self.durable_header(&path)?;
+        let header = self.durable_header(&path).await?;
         if self.page_size.is_some_and(|size| size != header.page_size) {
             tracing::info!(db = %self.name, txid = %name.max, "page size changed, and the snapshot that went with it is gone");
             return self.bridge(at, name.min).await;
@@ -310,6 +312,9 @@ impl Uploader {
             _ if local.contains(&single) => (Level::L0, single),
             Some(name) => (MERGED, *name),
             None => {
+                if self.shared.gave(highest) && self.sent < highest {
+                    return Ok(true);
+                }
                 // What comes right after it can't be shown to belong there, unless it depends on nothing. What comes later will be
                 // bridged by a snapshot.
                 let next = FileName::single(highest.next());
@@ -373,7 +378,7 @@ impl Uploader {
         let path = self.depot.path(Level::L0, newest);
         if self.depot.list(Level::L0)?.contains(&newest) {
             // It shows later that the replica holds our history.
-            let header = self.durable_header(&path)?;
+            let header = self.durable_header(&path).await?;
             self.upload(Level::L0, newest, &header).await?;
             self.page_size = Some(header.page_size);
         }
@@ -381,7 +386,7 @@ impl Uploader {
     }
 
     /// Uploads the snapshots whose transactions the replica holds up to `at`.
-    async fn upload_snapshots(&self, at: Txid) -> Result<()> {
+    async fn upload_snapshots(&mut self, at: Txid) -> Result<()> {
         for name in self.snapshots().await? {
             if name.max <= at {
                 self.upload_snapshot(name).await?;
@@ -390,15 +395,18 @@ impl Uploader {
         Ok(())
     }
 
-    async fn upload_snapshot(&self, name: FileName) -> Result<()> {
-        let header = self.durable_header(&self.depot.path(Level::SNAPSHOT, name))?;
+    async fn upload_snapshot(&mut self, name: FileName) -> Result<()> {
+        let header = self
+            .durable_header(&self.depot.path(Level::SNAPSHOT, name))
+            .await?;
         self.upload(Level::SNAPSHOT, name, &header).await?;
         self.depot.snapshot_uploaded(self.index, name)?;
         tracing::info!(db = %self.name, txid = %name.max, "snapshot complete");
         Ok(())
     }
 
-    async fn upload(&self, level: Level, name: FileName, header: &Header) -> Result<u64> {
+    async fn upload(&mut self, level: Level, name: FileName, header: &Header) -> Result<u64> {
+        self.sent = self.sent.max(name.max);
         let path = self.depot.path(level, name);
         let info = self
             .link
@@ -412,14 +420,15 @@ impl Uploader {
         Ok(info.size)
     }
 
-    fn durable_header(&self, path: &Path) -> Result<Header> {
+    async fn durable_header(&self, path: &Path) -> Result<Header> {
+        let durable = self.depot.doubts.make_durable_async(path).await;
+        if matches!(durable, Err(Error::NotDurable { .. })) {
+            // It may be damaged: they are looked at again before the next attempt.
+            *self.depot.damaged.lock().await = None;
+        }
+        durable?;
         let mut bytes = [0; ltx::HEADER_SIZE];
-        let file = self
-            .env
-            .disk
-            .open_rw(path)
-            .map_err(Error::io("open", path))?;
-        file.sync().map_err(Error::io("sync", path))?;
+        let file = self.env.disk.open(path).map_err(Error::io("open", path))?;
         file.read_exact_at(&mut bytes, 0)
             .map_err(Error::io("read", path))?;
         Header::decode(&bytes).map_err(|source| Error::Staged {

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sqlite::WalState;
-use crate::staging;
+use crate::staging::{self, Doubts};
 use crate::tidy::Tidy;
 use crate::upkeep::merge::Merger;
 
@@ -107,6 +107,8 @@ pub(crate) struct Worker {
     /// Asks the replica for its highest TXID and the page size there; `None` if it can't be reached. Blocks.
     pub replica_end: Box<dyn Fn() -> Option<ReplicaEnd> + Send>,
     pub state: State,
+    /// Staged files whose bytes may be lost.
+    pub doubts: Doubts,
     /// Merges what waits for a replica.
     pub merger: Merger,
 }
@@ -358,7 +360,7 @@ impl Worker {
         self.state.opened_at = Some(self.env.clock.monotonic());
         self.claim()?;
         self.ask_replica()?;
-        let (mut database, switched) = Database::open(&self.env, &self.settings)?;
+        let (mut database, switched) = Database::open(&self.env, &self.settings, &self.doubts)?;
         database.recall(self.state.succession);
         if switched {
             tracing::info!(db = %self.name(), "database switched to WAL mode, which replication needs");

@@ -408,6 +408,35 @@ async fn c15_any_local_write_may_fail() {
     }
 }
 
+/// After a failed fsync the next one succeeds without writing anything. A replica in a folder shares the file with the state folder,
+/// so it must not get one of which that is known, however often its bytes can't be written again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_whose_sync_failed_is_not_uploaded() {
+    for calls in [0, 1, 2, 3, 4, 6, 9] {
+        let what = format!("{calls} calls fail after the sync");
+        let faults = Faults::new();
+        let settings = faults.settings();
+        let (env, disk) = BrokenDisk::env(&faults.bench.env, &settings.meta_path);
+        disk.trap(calls);
+        let replica = Arc::clone(&faults.bench.replica);
+        let replicator = Replicator::start(settings.clone(), vec![replica], env).unwrap();
+        for _ in 0..2 {
+            fill(&faults.app, 60, 3000); // so much is given a second name, not copied
+            let _ = replicator.sync().await;
+        }
+        assert_eq!(disk.lost().len(), 1, "{what}");
+        faults
+            .converged(&replicator, Duration::from_secs(2), &what)
+            .await;
+        let lost = disk.lost();
+        for path in tree(faults.bench.dir.path()).into_keys() {
+            let found = faults.bench.env.disk.metadata(&path).unwrap();
+            assert!(!lost.contains(&found.id), "{what}: {path:?}");
+        }
+        faults.finish(replicator, &what).await;
+    }
+}
+
 /// The local disk is full for a while: the application goes on, the files do not pile up, and it ends by itself (C16, W11).
 #[tokio::test(flavor = "multi_thread")]
 async fn c16_a_full_local_disk() {

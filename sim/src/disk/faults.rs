@@ -171,6 +171,8 @@ pub enum Verdict {
 pub(super) struct Plan {
     faults: Faults,
     fail_at: Option<(u64, Fault)>,
+    /// From this call on so many of the engine's own fail.
+    fail_from: Option<(u64, u32, i32)>,
     stop_at: Option<(u64, FiberId)>,
     stopped: bool,
     /// Who waits for the end of a stop.
@@ -182,6 +184,7 @@ impl Plan {
     fn idle(&self) -> bool {
         self.faults.rules.is_empty()
             && self.fail_at.is_none()
+            && self.fail_from.is_none()
             && self.stop_at.is_none()
             && self.seen.is_none()
     }
@@ -206,6 +209,11 @@ impl SimDisk {
         self.plan(|plan| plan.fail_at = Some((n, fault)));
     }
 
+    /// From the call with number `n` on, `count` calls on files of the engine or of a replica fail; then all is well again.
+    pub fn fail_from(&self, n: u64, count: u32, errno: i32) {
+        self.plan(|plan| plan.fail_from = Some((n, count, errno)));
+    }
+
     /// The call with number `n`, and all that come after, wait for ever, and `manager` is unparked: it may then kill
     /// processes and cut the power.
     pub fn stop_at_nth(&self, n: u64, manager: FiberId) {
@@ -220,12 +228,13 @@ impl SimDisk {
         self.0.shared.plan.lock().stopped
     }
 
-    /// Ends a stop, whose survivors go on, and forgets a planned single fault.
+    /// Ends a stop, whose survivors go on, and forgets planned single faults.
     pub fn resume(&self) {
         let mut waiting = Vec::new();
         self.plan(|plan| {
             plan.stop_at = None;
             plan.fail_at = None;
+            plan.fail_from = None;
             plan.stopped = false;
             waiting = std::mem::take(&mut plan.waiting);
         });
@@ -295,6 +304,16 @@ impl SimDisk {
             let idle = plan.idle();
             self.0.shared.planned.store(!idle, Ordering::Relaxed);
             return Some(fault);
+        }
+        if let Some((n, count, errno)) = plan.fail_from
+            && n <= number
+            && op.may_fail()
+            && matches!(plan.faults.class(path), Class::Ours | Class::Replica)
+        {
+            plan.fail_from = (count > 1).then_some((n, count - 1, errno));
+            let idle = plan.idle();
+            self.0.shared.planned.store(!idle, Ordering::Relaxed);
+            return Some(Fault::Errno(errno));
         }
         plan.faults.draw(op, path)
     }

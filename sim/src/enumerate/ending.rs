@@ -85,7 +85,7 @@ enum Found {
 fn restored(stage: &mut Stage) -> Played {
     let answer = stage.restoring.answer.borrow_mut().take();
     // What failed undid nothing that a power cut could not take.
-    let trapped = stage.point.is_some_and(|point| point.kind == Kind::Trap);
+    let trapped = stage.point.is_some_and(|point| point.kind.traps());
     let answer = answer.filter(|result| result.is_ok() || !trapped);
     let untouched = if stage.restoring.old.is_some() {
         Found::Old

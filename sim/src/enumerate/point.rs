@@ -24,13 +24,15 @@ pub enum Kind {
     Fail(Fault),
     /// The call is a sync that fails; when all seems well again, the power fails.
     Trap,
+    /// The same, and so do the calls with which it could be made good.
+    TrapLong,
     /// The process is killed in this call to the storage, before or after its effect.
     StorageKill(When),
     /// The call to the storage fails.
     StorageFail(Failure, When),
 }
 
-const KINDS: [(Kind, &str); 25] = {
+const KINDS: [(Kind, &str); 26] = {
     use Failure::{Forbidden, NoSpace, Reset, Throttled, Timeout, Unavailable};
     use When::{After, Before};
     [
@@ -51,6 +53,7 @@ const KINDS: [(Kind, &str); 25] = {
         (Kind::Fail(Fault::Errno(errno::EACCES)), "eacces"),
         (Kind::Fail(Fault::Short(errno::ENOSPC)), "short"),
         (Kind::Trap, "trap"),
+        (Kind::TrapLong, "trap-long"),
         (Kind::StorageKill(Before), "storage-kill-before"),
         (Kind::StorageKill(After), "storage-kill-after"),
         (Kind::StorageFail(Timeout, Before), "timeout-before"),
@@ -73,6 +76,11 @@ impl Kind {
 
     fn cuts(self) -> bool {
         matches!(self, Kind::Cut(_) | Kind::CutOffline(_))
+    }
+
+    /// Whether it is a sync that fails, and a power cut at the end.
+    pub fn traps(self) -> bool {
+        matches!(self, Kind::Trap | Kind::TrapLong)
     }
 
     /// Whether it is about a call to the storage.
@@ -110,6 +118,7 @@ impl Kind {
             Kind::Fail(Fault::Errno(errno::EINTR)) => seen.op == Op::Read,
             Kind::Fail(Fault::Short(_)) => matches!(seen.op, Op::Read | Op::Write),
             Kind::Trap => ours && matches!(seen.op, Op::Sync | Op::SyncDir),
+            Kind::TrapLong => ours && seen.op == Op::Sync,
             Kind::Fail(_) => true,
             _ => false,
         };

@@ -12,6 +12,9 @@ use crate::sched;
 use crate::vfs;
 use crate::world::DATABASE;
 
+/// A sync, what tries to write the file again, and what tries to remove it.
+const TRAP_CALLS: u32 = 12;
+
 impl Stage {
     /// The setup is over: from here on calls count, and trouble may strike.
     pub fn begin(&mut self) {
@@ -36,6 +39,7 @@ impl Stage {
             }
             Kind::Fail(fault) => disk.fail_nth(number, fault),
             Kind::Trap => disk.fail_nth(number, Fault::Errno(errno::EIO)),
+            Kind::TrapLong => disk.fail_from(number, TRAP_CALLS, errno::EIO),
             Kind::StorageKill(when) => storage.stop_at_nth(number, when, sched::current()),
             Kind::StorageFail(failure, when) => storage.fail_nth(number, failure, when),
         }
@@ -87,7 +91,7 @@ impl Stage {
                 self.kill_app();
             }
             Kind::Cut(image) | Kind::CutOffline(image) => self.power_cut(image),
-            Kind::Trap => self.power_cut(CutImage::NothingUnsynced),
+            Kind::Trap | Kind::TrapLong => self.power_cut(CutImage::NothingUnsynced),
             Kind::StorageKill(_) if cut => self.kill_subjects(),
             Kind::StorageKill(_) | Kind::Fail(_) | Kind::StorageFail(..) => {}
         }

@@ -23,11 +23,6 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// For files like this one.
-    pub fn like(env: &Env, database: &Metadata) -> Maker {
-        Maker::private(env).with_looks(database)
-    }
-
     /// The same, for files like this one.
     pub fn with_looks(mut self, database: &Metadata) -> Maker {
         self.owner = Some((database.uid, database.gid));
@@ -132,6 +127,11 @@ impl Writer {
     /// Puts bytes over those at the beginning.
     pub fn overwrite(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(bytes, 0)
+    }
+
+    /// Makes what was written durable. To be called once: after a failure it is in doubt for ever.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
     }
 
     /// Gives the whole file its name. It need not be durable.

@@ -63,10 +63,17 @@ impl Upkeep {
     /// Runs until the task is aborted.
     pub async fn run(self: Arc<Self>) {
         self.depot.shared.wait_claimed().await;
-        if let Err(error) = self.clear_copies() {
-            tracing::warn!(db = %self.name, %error, "old copies cannot be removed");
-        }
+        let (mut cleared, mut told) = (false, false);
         loop {
+            if !cleared {
+                let result = self.clear_copies().await;
+                cleared = result.is_ok();
+                if let Err(error) = result
+                    && !std::mem::replace(&mut told, true)
+                {
+                    tracing::warn!(db = %self.name, %error, "old copies cannot be removed, trying again later");
+                }
+            }
             let next = self.next().await;
             let Some((wait, duty)) = next else {
                 self.link.changed.notified().await;
@@ -252,7 +259,9 @@ impl Upkeep {
     }
 
     /// Removes what an earlier run left: copies only save requests.
-    fn clear_copies(&self) -> Result<()> {
+    async fn clear_copies(&self) -> Result<()> {
+        // Nothing is being merged meanwhile.
+        let _state = self.state.lock().await;
         let Some(root) = &self.merger.copies else {
             return Ok(());
         };

@@ -1,6 +1,7 @@
 //! A disk that fails below one folder on command, at one call or from one on.
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)] // tests stand outside of the seam
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,10 @@ struct Fault {
     calls: AtomicU64,
     /// First and last failing call.
     failing: Mutex<Option<(u64, u64, io::ErrorKind)>>,
+    /// The next fsync of an LTX file fails, and so many calls after it.
+    trap: Mutex<Option<u64>>,
+    /// The files that it failed for, by identity: whatever is said of them later, their bytes are lost.
+    lost: Mutex<BTreeSet<(u64, u64)>>,
 }
 
 impl Fault {
@@ -31,6 +36,17 @@ impl Fault {
             }
             _ => Ok(()),
         }
+    }
+
+    fn sync(&self, path: &Path, file: &dyn File) -> io::Result<()> {
+        let ltx = path.extension().is_some_and(|e| e == "ltx");
+        if ltx && let Some(calls) = self.trap.lock().unwrap().take() {
+            let number = self.calls.load(Ordering::SeqCst);
+            let failing = (number, number + 1 + calls, io::ErrorKind::Other);
+            *self.failing.lock().unwrap() = Some(failing);
+            self.lost.lock().unwrap().insert(file.metadata()?.id);
+        }
+        self.hit()
     }
 }
 
@@ -60,6 +76,16 @@ impl BrokenDisk {
         *self.fault.failing.lock().unwrap() = Some((0, u64::MAX, kind));
     }
 
+    /// The next fsync of an LTX file fails and loses its bytes, and the `calls` changing calls after it fail as well.
+    pub fn trap(&self, calls: u64) {
+        *self.fault.trap.lock().unwrap() = Some(calls);
+    }
+
+    /// The files whose bytes were lost so.
+    pub fn lost(&self) -> BTreeSet<(u64, u64)> {
+        self.fault.lost.lock().unwrap().clone()
+    }
+
     pub fn heal(&self) {
         *self.fault.failing.lock().unwrap() = None;
     }
@@ -81,6 +107,7 @@ impl BrokenDisk {
         if path.starts_with(&self.root) {
             Box::new(BrokenFile {
                 inner: file,
+                path: path.to_owned(),
                 fault: Arc::clone(&self.fault),
             })
         } else {
@@ -91,6 +118,7 @@ impl BrokenDisk {
 
 struct BrokenFile {
     inner: Box<dyn File>,
+    path: PathBuf,
     fault: Arc<Fault>,
 }
 
@@ -111,7 +139,7 @@ impl File for BrokenFile {
         self.inner.allocate(len)
     }
     fn sync(&self) -> io::Result<()> {
-        self.fault.hit()?;
+        self.fault.sync(&self.path, &*self.inner)?;
         self.inner.sync()
     }
     fn start_writeback(&self, offset: u64, len: u64) {

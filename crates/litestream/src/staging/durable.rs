@@ -1,0 +1,162 @@
+//! Making staged files durable, in truth.
+//!
+//! After a failed fsync the system counts as written what may be lost, and the next fsync succeeds, whoever calls it. Promise: a file
+//! counts as durable only if no fsync of it ever failed, or a durable copy of its bytes has taken its place since.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use litestream_replica::env::{Env, UnixMillis};
+use ltx::FileName;
+use parking_lot::Mutex;
+
+use super::{Maker, Reader, verify};
+use crate::error::{Error, Result};
+
+/// Copied at once.
+const COPY_BYTES: usize = 1 << 20;
+/// Between two looks at a file that somebody else is making durable.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Files in doubt; shared by all who make staged files durable.
+#[derive(Clone)]
+pub struct Doubts {
+    env: Env,
+    maker: Maker,
+    known: Arc<Mutex<BTreeMap<PathBuf, Doubt>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doubt {
+    /// Somebody is making it durable; how that ends nobody knows yet.
+    Open,
+    /// An fsync failed.
+    Failed,
+}
+
+impl Doubts {
+    /// None yet.
+    pub fn new(env: &Env) -> Doubts {
+        Doubts {
+            env: env.clone(),
+            maker: Maker::private(env),
+            known: Arc::default(),
+        }
+    }
+
+    /// Makes files, and remembers for all who do so what could not be removed.
+    pub fn maker(&self) -> &Maker {
+        &self.maker
+    }
+
+    /// Makes a file durable. [`Error::NotDurable`]: it is in doubt from now on.
+    pub fn make_durable(&self, path: &Path) -> Result<()> {
+        loop {
+            match self.claim(path) {
+                Some(claim) => return self.sync(claim),
+                None => self.env.clock.sleep(PAUSE),
+            }
+        }
+    }
+
+    /// The same; waits for others without holding up the thread.
+    pub async fn make_durable_async(&self, path: &Path) -> Result<()> {
+        loop {
+            match self.claim(path) {
+                Some(claim) => return self.sync(claim),
+                None => self.env.clock.sleep_async(PAUSE).await,
+            }
+        }
+    }
+
+    /// A file is gone; what comes in its place is another.
+    pub fn forget(&self, path: &Path) {
+        let mut known = self.known.lock();
+        if known.get(path) == Some(&Doubt::Failed) {
+            known.remove(path);
+        }
+    }
+
+    /// `None` while somebody else has it.
+    fn claim<'a>(&'a self, path: &'a Path) -> Option<Claim<'a>> {
+        let before = self.known.lock().insert(path.to_owned(), Doubt::Open);
+        if before == Some(Doubt::Open) {
+            return None;
+        }
+        Some(Claim {
+            doubts: self,
+            path,
+            failed: before == Some(Doubt::Failed),
+        })
+    }
+
+    fn sync(&self, mut claim: Claim<'_>) -> Result<()> {
+        let path = claim.path;
+        let file = match self.env.disk.open_rw(path) {
+            Ok(file) => file,
+            Err(error) => {
+                claim.failed &= error.kind() != io::ErrorKind::NotFound;
+                return Err(Error::io("open", path)(error));
+            }
+        };
+        let mut cause = None;
+        if !claim.failed {
+            match file.sync() {
+                Ok(()) => return Ok(()),
+                Err(error) => cause = Some(error),
+            }
+        }
+        claim.failed = true;
+        if let Err(error) = self.write_again(path) {
+            return Err(Error::NotDurable {
+                path: path.to_owned(),
+                source: cause.unwrap_or_else(|| io::Error::other(error)),
+            });
+        }
+        claim.failed = false;
+        Ok(())
+    }
+
+    /// Puts a durable copy in the place of a file. Its number may be in a replica by now, so it must not get another content, and
+    /// had better not be lost.
+    fn write_again(&self, path: &Path) -> Result<()> {
+        let header = verify(&self.env, path)?;
+        let disk = &self.env.disk;
+        let name = path.file_name().and_then(|name| name.to_str());
+        let (Some(dir), Some(name)) = (path.parent(), name.and_then(FileName::parse)) else {
+            return Err(Error::io("write again", path)(
+                io::ErrorKind::InvalidFilename.into(),
+            ));
+        };
+        let like = disk.metadata(path).map_err(Error::io("stat", path))?;
+        let from = disk.open(path).map_err(Error::io("open", path))?;
+        let mut from = BufReader::with_capacity(COPY_BYTES, Reader::new(from));
+        let mut writer = self.maker.clone().with_looks(&like).create(dir, name)?;
+        io::copy(&mut from, &mut writer)
+            .and_then(|_| writer.sync())
+            .map_err(Error::io("write again", path))?;
+        writer.publish(path, UnixMillis(header.timestamp_ms))?;
+        disk.sync_dir(dir).map_err(Error::io("sync directory", dir))
+    }
+}
+
+/// The right to make a file durable.
+struct Claim<'a> {
+    doubts: &'a Doubts,
+    path: &'a Path,
+    failed: bool,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let mut known = self.doubts.known.lock();
+        if self.failed {
+            known.insert(self.path.to_owned(), Doubt::Failed);
+        } else {
+            known.remove(self.path);
+        }
+    }
+}
