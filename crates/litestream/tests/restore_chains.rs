@@ -169,7 +169,7 @@ async fn progress_ends_at_what_was_planned() {
             bytes_written: pages * 4096
         }
     );
-    assert_eq!(events.last(), Some(&Event::Done));
+    assert_eq!(events.last(), Some(&Event::Done { proved: false }));
 }
 
 #[tokio::test]

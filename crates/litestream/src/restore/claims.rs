@@ -10,14 +10,14 @@ use parking_lot::{Condvar, Mutex};
 
 /// The pages of a database, each claimed or not.
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     words: Vec<u64>,
     pages: u32,
 }
 
 impl Claims {
     /// Nothing is claimed but the lock page, which no file holds.
-    pub(super) fn new(pages: u32, size: PageSize) -> Claims {
+    pub(crate) fn new(pages: u32, size: PageSize) -> Claims {
         let mut claims = Claims {
             words: vec![0; pages.div_ceil(64) as usize],
             pages,
@@ -27,7 +27,7 @@ impl Claims {
     }
 
     /// `true` for the first who asks; `false` also for pages beyond the end of the database.
-    pub(super) fn claim(&mut self, page: PageNo) -> bool {
+    pub(crate) fn claim(&mut self, page: PageNo) -> bool {
         if page.get() > self.pages {
             return false;
         }
@@ -40,7 +40,7 @@ impl Claims {
     }
 
     /// The first page that nobody claimed.
-    pub(super) fn first_free(&self) -> Option<PageNo> {
+    pub(crate) fn first_free(&self) -> Option<PageNo> {
         let at = self.words.iter().position(|w| *w != u64::MAX)?;
         let page = PageNo::new(at as u32 * 64 + self.words[at].trailing_ones() + 1)?;
         (page.get() <= self.pages).then_some(page)
@@ -48,7 +48,7 @@ impl Claims {
 }
 
 /// Lets holders of numbered tickets use the claims one after the other.
-pub(super) struct Turns {
+pub(crate) struct Turns {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -60,7 +60,7 @@ struct State {
 }
 
 impl Turns {
-    pub(super) fn new(claims: Claims) -> Turns {
+    pub(crate) fn new(claims: Claims) -> Turns {
         Turns {
             state: Mutex::new(State {
                 next: 0,
@@ -72,7 +72,7 @@ impl Turns {
     }
 
     /// Waits until all tickets below `ticket` were used, then uses it. `None` if it was stopped.
-    pub(super) fn take<T>(&self, ticket: u64, work: impl FnOnce(&mut Claims) -> T) -> Option<T> {
+    pub(crate) fn take<T>(&self, ticket: u64, work: impl FnOnce(&mut Claims) -> T) -> Option<T> {
         let mut state = self.state.lock();
         while state.next != ticket && !state.stopped {
             self.changed.wait(&mut state);
@@ -87,18 +87,18 @@ impl Turns {
     }
 
     /// Turns everybody away from now on.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.state.lock().stopped = true;
         self.changed.notify_all();
     }
 
     /// Whether [`Turns::stop`] was called.
-    pub(super) fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.state.lock().stopped
     }
 
     /// See [`Claims::first_free`].
-    pub(super) fn first_free(&self) -> Option<PageNo> {
+    pub(crate) fn first_free(&self) -> Option<PageNo> {
         self.state.lock().claims.first_free()
     }
 }

@@ -16,15 +16,15 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::RestoreError;
 
 /// How long a storage may give nothing before a restore gives up.
-pub(super) const PATIENCE: Duration = Duration::from_mins(15);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(15);
 
 /// Opens planned files for reading by a blocking thread.
-pub(super) trait Fetch: Send + Sync {
+pub(crate) trait Fetch: Send + Sync {
     fn open(&self, file: FileInfo) -> Result<Box<dyn Ranged>, RestoreError>;
 }
 
 /// An open file.
-pub(super) trait Ranged: Send + Sync {
+pub(crate) trait Ranged: Send + Sync {
     /// Replaces what is in `buf` by the `len` bytes at `offset`.
     fn read(&self, offset: u64, len: usize, buf: &mut Vec<u8>) -> Result<(), RestoreError>;
 
@@ -33,9 +33,9 @@ pub(super) trait Ranged: Send + Sync {
 }
 
 /// Files of a local folder. An open one stays readable when it is deleted.
-pub(super) struct Local {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) replica: SharedReplica,
+pub(crate) struct Local {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) replica: SharedReplica,
 }
 
 struct LocalFile {
@@ -115,13 +115,13 @@ fn check_len(file: FileInfo, offset: u64, got: usize, wanted: usize) -> Result<(
 }
 
 /// Files behind the async side: each read is sent there as a request and waited for.
-pub(super) struct Remote {
+pub(crate) struct Remote {
     spawn: Arc<dyn Spawn>,
     requests: mpsc::Sender<Request>,
 }
 
 /// A read that a thread waits for.
-pub(super) struct Request {
+pub(crate) struct Request {
     file: FileInfo,
     offset: u64,
     /// `None` stands for the whole file.
@@ -133,7 +133,7 @@ pub(super) struct Request {
 
 impl Remote {
     /// `waiting` bounds the number of requests that nobody has looked at yet.
-    pub(super) fn new(spawn: &Arc<dyn Spawn>, waiting: usize) -> (Remote, mpsc::Receiver<Request>) {
+    pub(crate) fn new(spawn: &Arc<dyn Spawn>, waiting: usize) -> (Remote, mpsc::Receiver<Request>) {
         let (requests, receiver) = mpsc::channel(waiting);
         let spawn = Arc::clone(spawn);
         (Remote { spawn, requests }, receiver)
@@ -190,7 +190,7 @@ impl Ranged for RemoteFile {
 
 impl Request {
     /// Reads what was asked for and answers.
-    pub(super) async fn serve(self, replica: SharedReplica, env: Env) {
+    pub(crate) async fn serve(self, replica: SharedReplica, env: Env) {
         let Request {
             file,
             offset,
@@ -220,7 +220,7 @@ impl Request {
 }
 
 /// Reads a file's header, before any thread is started.
-pub(super) async fn header(
+pub(crate) async fn header(
     replica: &SharedReplica,
     env: &Env,
     file: FileInfo,

@@ -9,14 +9,14 @@ use parking_lot::Mutex;
 
 /// A checksum of some consecutive hashed bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sum {
-    pub(super) crc: u64,
-    pub(super) len: u64,
+pub(crate) struct Sum {
+    pub(crate) crc: u64,
+    pub(crate) len: u64,
 }
 
 /// What a file's checksum should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Parts are still missing.
     Open,
     /// All bytes are accounted for.
@@ -31,7 +31,7 @@ pub(super) enum Verdict {
 }
 
 /// Collects the sums of a file's parts.
-pub(super) struct Fold(Mutex<State>);
+pub(crate) struct Fold(Mutex<State>);
 
 struct State {
     crc: u64,
@@ -50,7 +50,7 @@ struct End {
 
 impl Fold {
     /// `header`: the sum of what comes before the first part.
-    pub(super) fn new(header: u64) -> Fold {
+    pub(crate) fn new(header: u64) -> Fold {
         Fold(Mutex::new(State {
             crc: header,
             next: 0,
@@ -60,7 +60,7 @@ impl Fold {
     }
 
     /// Part `number` (from zero) was read.
-    pub(super) fn part(&self, number: u64, sum: Sum) -> Verdict {
+    pub(crate) fn part(&self, number: u64, sum: Sum) -> Verdict {
         let mut state = self.0.lock();
         state.early.insert(number, sum);
         while let Some(sum) = {
@@ -74,7 +74,7 @@ impl Fold {
     }
 
     /// There are `parts` parts, followed by `rest`; all of it should give `expected`.
-    pub(super) fn end(&self, parts: u64, rest: Sum, expected: u64) -> Verdict {
+    pub(crate) fn end(&self, parts: u64, rest: Sum, expected: u64) -> Verdict {
         let mut state = self.0.lock();
         state.end = Some(End {
             parts,
@@ -105,7 +105,7 @@ impl State {
 }
 
 /// A CRC as it is stored: with the bit set that tells it from "none".
-pub(super) fn stored(crc: u64) -> u64 {
+pub(crate) fn stored(crc: u64) -> u64 {
     crc | Checksum::FLAG
 }
 

@@ -13,30 +13,33 @@ use super::fetch::{Fetch, Ranged};
 use super::fold::{Fold, Sum, Verdict};
 use super::layout::{self, TAIL};
 use super::parts::{Entry, Limits};
-use super::tally::{Ends, Tally};
+use super::tally::Ends;
 
 /// Index bytes fetched at once. One mebibyte of it stands for some hundred mebibytes of pages.
 const INDEX_CHUNK: usize = 1 << 20;
 /// Index bytes looked at before the parts found are given out.
 const INDEX_SLICE: usize = 1 << 14;
 
+/// Bytes read to open a large file.
+pub(crate) const OPENED: usize = HEADER_SIZE + TAIL;
+
 /// Consecutive frames of a large file.
-pub(super) struct Part {
-    pub(super) file: Arc<LargeFile>,
-    pub(super) number: u64,
-    pub(super) bytes: Range<u64>,
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct Part {
+    pub(crate) file: Arc<LargeFile>,
+    pub(crate) number: u64,
+    pub(crate) bytes: Range<u64>,
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// A large file that is being read in parts.
-pub(super) struct LargeFile {
-    pub(super) info: FileInfo,
-    pub(super) source: Box<dyn Ranged>,
-    pub(super) fold: Fold,
+pub(crate) struct LargeFile {
+    pub(crate) info: FileInfo,
+    pub(crate) source: Box<dyn Ranged>,
+    pub(crate) fold: Fold,
 }
 
 /// The large file whose index is being read.
-pub(super) struct Large {
+pub(crate) struct Large {
     file: Arc<LargeFile>,
     header: Header,
     index: Range<u64>,
@@ -51,20 +54,19 @@ pub(super) struct Large {
     /// Over everything after the last frame.
     crc: Crc64,
     /// Parts that were not given out yet.
-    pub(super) ready: VecDeque<Part>,
+    pub(crate) ready: VecDeque<Part>,
     building: Part,
     pages: usize,
     parts: u64,
     /// All parts were found.
-    pub(super) complete: bool,
+    pub(crate) complete: bool,
 }
 
 impl Large {
-    pub(super) fn open(
+    pub(crate) fn open(
         info: FileInfo,
-        page_size: PageSize,
+        page_size: Option<PageSize>,
         fetch: &dyn Fetch,
-        tally: &Tally,
     ) -> Result<Large, RestoreError> {
         let source = fetch.open(info)?;
         let mut bytes = Vec::new();
@@ -74,7 +76,6 @@ impl Large {
         let mut tail = Vec::new();
         source.read(info.size - TAIL as u64, TAIL, &mut tail)?;
         let index = layout::locate_index(info, &tail)?;
-        tally.read(HEADER_SIZE + TAIL);
         let file = Arc::new(LargeFile { info, source, fold });
         Ok(Large {
             building: Part::new(&file, 0, HEADER_SIZE as u64),
@@ -94,15 +95,14 @@ impl Large {
         })
     }
 
-    /// Fetches more of the index if all of it was looked at.
-    pub(super) fn fill(&mut self, tally: &Tally) -> Result<(), RestoreError> {
+    /// Fetches more of the index if all of it was looked at. Returns how many bytes it read.
+    pub(crate) fn fill(&mut self) -> Result<usize, RestoreError> {
         if self.seen < self.chunk.len() {
-            return Ok(());
+            return Ok(0);
         }
         let first = self.at < self.index.start;
         let len = (self.index.end - self.at).min(INDEX_CHUNK as u64) as usize;
         self.file.source.read(self.at, len, &mut self.chunk)?;
-        tally.read(len);
         self.crc.update(&self.chunk);
         self.at += len as u64;
         self.seen = 0;
@@ -110,11 +110,11 @@ impl Large {
             self.seen = PAGE_HEADER_SIZE;
             layout::check_page_block_end(self.file.info, &self.chunk[..self.seen])?;
         }
-        Ok(())
+        Ok(len)
     }
 
     /// Looks at a slice of the index: claims pages and cuts parts.
-    pub(super) fn advance(
+    pub(crate) fn advance(
         &mut self,
         claims: &mut Claims,
         limits: Limits,
@@ -172,8 +172,8 @@ impl Large {
         Ok(())
     }
 
-    /// All parts were given out: says what the file's checksum should be.
-    pub(super) fn close(&mut self, at: usize, tally: &Tally) -> Result<(), RestoreError> {
+    /// All parts were given out: what the file says of the database, and whether its checksum is right, if all parts were read.
+    pub(crate) fn close(&mut self) -> Result<(Ends, bool), RestoreError> {
         let trailer = layout::decode_trailer(self.file.info, &self.header, &self.tail)?;
         self.crc.update(&self.tail[..16]);
         let len = self.index.end - self.index.start + PAGE_HEADER_SIZE as u64 + 16;
@@ -181,18 +181,13 @@ impl Large {
             crc: self.crc.value(),
             len,
         };
-        tally.ends(
-            at,
-            Ends {
-                info: self.file.info,
-                header: self.header,
-                post_apply: trailer.post_apply_checksum,
-            },
-        );
-        self.file.judge(
-            self.file.fold.end(self.parts, rest, trailer.file_checksum),
-            tally,
-        )
+        let ends = Ends {
+            info: self.file.info,
+            header: self.header,
+            post_apply: trailer.post_apply_checksum,
+        };
+        let verdict = self.file.fold.end(self.parts, rest, trailer.file_checksum);
+        Ok((ends, self.file.judge(verdict)?))
     }
 }
 
@@ -208,14 +203,11 @@ impl Part {
 }
 
 impl LargeFile {
-    /// Counts the file as verified, or fails, or neither if it is not read to the end yet.
-    pub(super) fn judge(&self, verdict: Verdict, tally: &Tally) -> Result<(), RestoreError> {
+    /// Whether the file is verified; `false` if it is not read to the end yet.
+    pub(crate) fn judge(&self, verdict: Verdict) -> Result<bool, RestoreError> {
         match verdict {
-            Verdict::Open => Ok(()),
-            Verdict::Verified => {
-                tally.verified();
-                Ok(())
-            }
+            Verdict::Open => Ok(false),
+            Verdict::Verified => Ok(true),
             Verdict::Wrong { actual, expected } => {
                 Err(RestoreError::damaged(self.info)(ltx::Error::FileChecksum {
                     stored: expected,

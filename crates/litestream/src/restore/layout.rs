@@ -8,13 +8,13 @@ use ltx::{Checksum, Header, IndexReader, PAGE_HEADER_SIZE, PageSize, Trailer, in
 use super::error::RestoreError;
 
 /// Bytes at the end of a file from which its index is found.
-pub(super) const TAIL: usize = 24;
+pub(crate) const TAIL: usize = 24;
 
-/// Reads a header and checks that it is the one of this file, and of this chain.
-pub(super) fn decode_header(
+/// Reads a header and checks that it is the one of this file, and of this chain, if it has to have one page size.
+pub(crate) fn decode_header(
     info: FileInfo,
     bytes: &[u8],
-    page_size: PageSize,
+    page_size: Option<PageSize>,
 ) -> Result<Header, RestoreError> {
     let header = Header::decode(bytes).map_err(RestoreError::damaged(info))?;
     if header.file_name() != info.name {
@@ -23,7 +23,7 @@ pub(super) fn decode_header(
             format!("its header is that of {}", header.file_name()),
         ));
     }
-    if header.page_size != page_size {
+    if let Some(page_size) = page_size.filter(|size| *size != header.page_size) {
         let what = format!(
             "its page size is {}, that of the newest file {page_size}",
             header.page_size
@@ -34,7 +34,7 @@ pub(super) fn decode_header(
 }
 
 /// Where the index lies, from the last bytes of a file.
-pub(super) fn locate_index(info: FileInfo, tail: &[u8]) -> Result<Range<u64>, RestoreError> {
+pub(crate) fn locate_index(info: FileInfo, tail: &[u8]) -> Result<Range<u64>, RestoreError> {
     let Some(tail) = tail.last_chunk::<TAIL>() else {
         return Err(RestoreError::damaged(info)(ltx::Error::Truncated {
             offset: info.size,
@@ -44,7 +44,7 @@ pub(super) fn locate_index(info: FileInfo, tail: &[u8]) -> Result<Range<u64>, Re
 }
 
 /// Checks that the frames end where the index begins.
-pub(super) fn check_index_start(
+pub(crate) fn check_index_start(
     info: FileInfo,
     reader: &IndexReader,
     index: &Range<u64>,
@@ -59,7 +59,7 @@ pub(super) fn check_index_start(
 }
 
 /// Reads the trailer from the last bytes of a file.
-pub(super) fn decode_trailer(
+pub(crate) fn decode_trailer(
     info: FileInfo,
     header: &Header,
     tail: &[u8],
@@ -82,7 +82,7 @@ pub(super) fn decode_trailer(
 }
 
 /// Checks what stands between the last frame and the index.
-pub(super) fn check_page_block_end(info: FileInfo, bytes: &[u8]) -> Result<(), RestoreError> {
+pub(crate) fn check_page_block_end(info: FileInfo, bytes: &[u8]) -> Result<(), RestoreError> {
     if bytes == [0; PAGE_HEADER_SIZE] {
         return Ok(());
     }

@@ -12,26 +12,26 @@
 
 pub(crate) mod aside;
 mod choose;
-mod claims;
+pub(crate) mod claims;
 mod error;
-mod fetch;
+pub(crate) mod fetch;
 mod flush;
-mod fold;
+pub(crate) mod fold;
 mod held;
 mod in_use;
 mod integrity;
-mod large;
-mod layout;
+pub(crate) mod large;
+pub(crate) mod layout;
 mod paint;
-mod parts;
+pub(crate) mod parts;
 mod plan;
 mod request;
 mod run;
 mod several;
-mod tally;
+pub(crate) mod tally;
 mod target;
 mod temp;
-mod threads;
+pub(crate) mod threads;
 pub mod v3;
 mod worker;
 

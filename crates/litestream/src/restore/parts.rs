@@ -10,18 +10,18 @@ use ltx::{IndexEntry, PageNo, PageSize};
 use super::claims::Turns;
 use super::error::RestoreError;
 use super::fetch::Fetch;
-use super::large::{Large, Part};
+use super::large::{Large, OPENED, Part};
 use super::tally::Tally;
 
 /// How much a piece of work may hold.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Files up to this size are read whole; parts of larger ones are about as large.
-    pub(super) piece: usize,
+    pub(crate) piece: usize,
     /// Upper bound of a part's pages in bytes, before compression.
-    pub(super) pages: usize,
+    pub(crate) pages: usize,
     /// Threads that share the pieces.
-    pub(super) threads: usize,
+    pub(crate) threads: usize,
 }
 
 /// Small files in one piece: taking a turn costs more than reading one that lies in a local folder.
@@ -31,8 +31,8 @@ const BATCH_BYTES: u64 = 256 << 10;
 
 /// What the index says of one frame, and whether its page is to be written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) page: PageNo,
+pub(crate) struct Entry {
+    pub(crate) page: PageNo,
     /// Size of the frame; the top bit says that the page is wanted.
     size: u32,
 }
@@ -40,7 +40,7 @@ pub(super) struct Entry {
 impl Entry {
     const WANTED: u32 = 1 << 31;
 
-    pub(super) fn new(entry: IndexEntry, wanted: bool) -> Entry {
+    pub(crate) fn new(entry: IndexEntry, wanted: bool) -> Entry {
         // The index reader refuses sizes beyond what a page of 64 KiB can need.
         Entry {
             page: entry.page,
@@ -48,17 +48,17 @@ impl Entry {
         }
     }
 
-    pub(super) fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         (self.size & !Entry::WANTED) as usize
     }
 
-    pub(super) fn wanted(self) -> bool {
+    pub(crate) fn wanted(self) -> bool {
         self.size & Entry::WANTED != 0
     }
 }
 
 /// A piece of work for one thread.
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// Whole files, newest first, to be claimed with this ticket; the first one's position is `at`.
     Small {
         ticket: u64,
@@ -70,7 +70,7 @@ pub(super) enum Piece {
 }
 
 /// Gives out the pieces of a chain.
-pub(super) struct Parts {
+pub(crate) struct Parts {
     /// Newest first.
     files: Vec<FileInfo>,
     at: usize,
@@ -82,7 +82,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// `files` newest first, all of `page_size`.
-    pub(super) fn new(files: Vec<FileInfo>, page_size: PageSize, limits: Limits) -> Parts {
+    pub(crate) fn new(files: Vec<FileInfo>, page_size: PageSize, limits: Limits) -> Parts {
         Parts {
             files,
             at: 0,
@@ -94,7 +94,7 @@ impl Parts {
     }
 
     /// The next piece, `None` at the end. Blocks while pieces given out before have to make their claims first.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         fetch: &dyn Fetch,
         turns: &Turns,
@@ -106,7 +106,7 @@ impl Parts {
                     return Ok(large.ready.pop_front().map(Piece::Part));
                 }
                 Some(large) if !large.complete => {
-                    large.fill(tally)?;
+                    tally.read(large.fill()?);
                     let (ticket, limits) = (self.ticket, self.limits);
                     turns
                         .take(ticket, |claims| large.advance(claims, limits))
@@ -114,7 +114,11 @@ impl Parts {
                     self.ticket += 1;
                 }
                 Some(large) => {
-                    large.close(self.at, tally)?;
+                    let (ends, verified) = large.close()?;
+                    tally.ends(self.at, ends);
+                    if verified {
+                        tally.verified();
+                    }
                     self.large = None;
                     self.at += 1;
                 }
@@ -125,7 +129,8 @@ impl Parts {
                     if file.size <= self.limits.piece as u64 {
                         return Ok(Some(self.batch(file)));
                     }
-                    self.large = Some(Large::open(file, self.page_size, fetch, tally)?);
+                    self.large = Some(Large::open(file, Some(self.page_size), fetch)?);
+                    tally.read(OPENED);
                 }
             }
         }

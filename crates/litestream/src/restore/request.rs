@@ -51,7 +51,10 @@ pub enum Event {
     /// SQLite is checking the result.
     Checking,
     /// The database is in place.
-    Done,
+    Done {
+        /// As in [`Outcome::proved`].
+        proved: bool,
+    },
 }
 
 /// What was restored.
@@ -69,6 +72,8 @@ pub struct Outcome {
     pub files: usize,
     /// Their bytes.
     pub bytes_read: u64,
+    /// Whether the newest file says what the checksum of the whole database is, and it is that.
+    pub proved: bool,
 }
 
 /// Called with each [`Event`].

@@ -20,7 +20,8 @@ use super::plan::{Plan, Target, plan_with};
 use super::request::{Event, Outcome, Progress, Request};
 use super::target::Destination;
 use super::temp::Temp;
-use super::{threads, v3};
+use super::threads::{self, Output};
+use super::v3;
 
 /// How often a restore begins anew with a plan that was tried before: waiting may help, if listings lag behind.
 const SAME_MAX: usize = 8;
@@ -191,14 +192,19 @@ async fn restore(
     })
     .await?;
 
-    threads::fill(request, plan, &header, &temp, replica, env, progress).await?;
+    let how = (request.target, request.parallelism);
+    let out = Output {
+        file: temp.file(),
+        path: temp.path().to_owned(),
+    };
+    let proved = threads::fill(how, plan, &header, out, replica, env, progress).await?;
     if let Some(prepare) = prepare {
         let (file, txid) = (temp.file(), plan.max());
         on_thread(env, move || prepare(txid, &*file)).await?;
     }
     finish(request, &temp, env, progress).await?;
     destination.replace(env, request.vfs.as_deref(), temp)?;
-    progress(Event::Done);
+    progress(Event::Done { proved });
     Ok(Outcome {
         txid: Some(plan.max()),
         time: UnixMillis(header.timestamp_ms),
@@ -206,6 +212,7 @@ async fn restore(
         pages: u64::from(header.commit),
         files: plan.files.len(),
         bytes_read: plan.bytes(),
+        proved,
     })
 }
 

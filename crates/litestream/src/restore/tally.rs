@@ -15,10 +15,10 @@ const TELL_BYTES: u64 = 1 << 20;
 
 /// What a file says of the database before and after it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ends {
-    pub(super) info: FileInfo,
-    pub(super) header: Header,
-    pub(super) post_apply: u64,
+pub(crate) struct Ends {
+    pub(crate) info: FileInfo,
+    pub(crate) header: Header,
+    pub(crate) post_apply: u64,
 }
 
 impl Ends {
@@ -34,7 +34,7 @@ impl Ends {
 }
 
 /// Counters and findings, shared by all threads.
-pub(super) struct Tally {
+pub(crate) struct Tally {
     bytes_read: AtomicU64,
     bytes_written: AtomicU64,
     verified: AtomicUsize,
@@ -43,11 +43,11 @@ pub(super) struct Tally {
     /// By position, newest file first.
     ends: Mutex<Vec<Option<Ends>>>,
     /// Something was counted, or a thread ended.
-    pub(super) changed: Notify,
+    pub(crate) changed: Notify,
 }
 
 impl Tally {
-    pub(super) fn new(files: usize) -> Tally {
+    pub(crate) fn new(files: usize) -> Tally {
         Tally {
             bytes_read: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
@@ -58,31 +58,31 @@ impl Tally {
         }
     }
 
-    pub(super) fn read(&self, bytes: usize) {
+    pub(crate) fn read(&self, bytes: usize) {
         let before = self.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
         if before / TELL_BYTES != (before + bytes as u64) / TELL_BYTES {
             self.changed.notify_one();
         }
     }
 
-    pub(super) fn wrote(&self, bytes: u64) {
+    pub(crate) fn wrote(&self, bytes: u64) {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn verified(&self) {
+    pub(crate) fn verified(&self) {
         self.verified.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn pages(&self, xor: u64) {
+    pub(crate) fn pages(&self, xor: u64) {
         self.pages.fetch_xor(xor, Ordering::Relaxed);
     }
 
-    pub(super) fn ends(&self, at: usize, ends: Ends) {
+    pub(crate) fn ends(&self, at: usize, ends: Ends) {
         self.ends.lock()[at] = Some(ends);
     }
 
     /// Bytes read, bytes written.
-    pub(super) fn progress(&self) -> (u64, u64) {
+    pub(crate) fn progress(&self) -> (u64, u64) {
         (
             self.bytes_read.load(Ordering::Relaxed),
             self.bytes_written.load(Ordering::Relaxed),
@@ -90,7 +90,7 @@ impl Tally {
     }
 
     /// The times in the headers of the files that were read.
-    pub(super) fn times(&self) -> Vec<(FileInfo, UnixMillis)> {
+    pub(crate) fn times(&self) -> Vec<(FileInfo, UnixMillis)> {
         let ends = self.ends.lock();
         let time = |e: &Ends| (e.info, UnixMillis(e.header.timestamp_ms));
         ends.iter().flatten().map(time).collect()
@@ -98,7 +98,7 @@ impl Tally {
 
     /// To be asked when all threads have ended without an error: whether every file was read to its end, and what the
     /// files say of each other and of the result agrees. `false` if they say nothing of the result.
-    pub(super) fn judge(&self) -> Result<bool, RestoreError> {
+    pub(crate) fn judge(&self) -> Result<bool, RestoreError> {
         let ends = self.ends.lock();
         let known: Vec<Ends> = ends.iter().copied().flatten().collect();
         let verified = self.verified.load(Ordering::Relaxed);

@@ -2,14 +2,15 @@
 //!
 //! Promise: all threads end when [`fill`] is dropped, and have ended when it returns.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use litestream_replica::SharedReplica;
-use litestream_replica::env::{Env, Running, Task, UnixMillis};
+use litestream_replica::env::{Env, File, Running, Task, UnixMillis};
+use litestream_replica::{FileInfo, SharedReplica};
 use ltx::Header;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::claims::{Claims, Turns};
 use super::error::RestoreError;
@@ -18,9 +19,8 @@ use super::flush::Flush;
 use super::held::Held;
 use super::parts::{Limits, Parts};
 use super::plan::{Plan, Target};
-use super::request::{Event, Progress, Request};
+use super::request::{Event, Progress};
 use super::tally::Tally;
-use super::temp::Temp;
 use super::worker::Job;
 
 /// Upper bound of threads, and so of reads at once.
@@ -30,40 +30,26 @@ const PIECES_BYTES: usize = 8 << 20;
 /// A part's pages, inflated.
 const PAGES_BYTES: usize = 4 << 20;
 
-/// Fills the temporary file from the files of the plan.
-pub(super) async fn fill(
-    request: &Request,
+/// Where pages go.
+pub(crate) struct Output {
+    pub(crate) file: Arc<dyn File>,
+    /// For errors.
+    pub(crate) path: PathBuf,
+}
+
+/// Fills the output from the files of the plan. Whether the newest of them says what the database's checksum is, which then is right.
+pub(crate) async fn fill(
+    (target, parallelism): (Target, usize),
     plan: &Plan,
     header: &Header,
-    temp: &Temp,
+    out: Output,
     replica: &SharedReplica,
     env: &Env,
     progress: Progress<'_>,
-) -> Result<(), RestoreError> {
-    let newest = plan.newest();
-    let local = replica.local_path(newest.level, newest.name).is_some();
-    let cores = env.spawn.parallelism().max(1);
-    // With one core everything happens in one fixed order.
-    let limit = if local || cores == 1 {
-        cores
-    } else {
-        THREADS_MAX
-    };
-    let threads = request.parallelism.clamp(1, limit.min(THREADS_MAX));
-    let piece = (PIECES_BYTES / threads).min(if local { 1 << 20 } else { 2 << 20 });
-
-    let (fetch, requests): (Box<dyn Fetch>, _) = if local {
-        (
-            Box::new(Local {
-                disk: Arc::clone(&env.disk),
-                replica: Arc::clone(replica),
-            }),
-            None,
-        )
-    } else {
-        let (remote, requests) = Remote::new(&env.spawn, threads);
-        (Box::new(remote), Some(requests))
-    };
+) -> Result<bool, RestoreError> {
+    let crew = Crew::new(plan.newest(), parallelism, replica, env);
+    let (fetch, mut requests) = crew.fetch(replica, env);
+    let Crew { threads, piece, .. } = crew;
     let newest_first = plan.files.iter().rev().copied().collect();
     let job = Arc::new(Job {
         fetch,
@@ -79,8 +65,8 @@ pub(super) async fn fill(
         )),
         tally: Tally::new(plan.files.len()),
         held: Held::default(),
-        out: temp.file(),
-        out_path: temp.path().to_owned(),
+        out: out.file,
+        out_path: out.path,
         page_size: header.page_size,
         checksums: header.tracks_checksum() || header.chain().after.is_some(),
         running: AtomicUsize::new(0),
@@ -88,7 +74,7 @@ pub(super) async fn fill(
     });
     let _stop = StopOnDrop(Arc::clone(&job));
     let tasks = start(&job, threads, env)?;
-    let mut flush = attend(&job, requests, replica, env, progress).await;
+    let mut flush = attend(&job, &mut requests, replica, env, progress).await;
     for task in tasks {
         task.join().map_err(RestoreError::Thread)?;
     }
@@ -104,11 +90,11 @@ pub(super) async fn fill(
             txid: plan.max(),
         });
     }
-    job.tally.judge()?;
-    match request.target {
-        Target::Timestamp(time) => check_times(&job.tally, time),
-        Target::Latest | Target::Txid(_) => Ok(()),
+    let proved = job.tally.judge()?;
+    if let Target::Timestamp(time) = target {
+        check_times(&job.tally, time)?;
     }
+    Ok(proved)
 }
 
 /// The plan looked at the newest files only, if there are very many: whether the others, too, were made before the time.
@@ -146,22 +132,15 @@ fn start(job: &Arc<Job>, threads: usize, env: &Env) -> Result<Vec<Box<dyn Task>>
 /// Reads what the threads ask for, and tells of progress, until all threads have ended. Returns the last flush.
 async fn attend(
     job: &Arc<Job>,
-    mut requests: Option<mpsc::Receiver<fetch::Request>>,
+    requests: &mut Requests,
     replica: &SharedReplica,
     env: &Env,
     progress: Progress<'_>,
 ) -> Flush {
-    let mut reads = Reads::default();
     let mut flush = Flush::default();
     let mut told = (0, 0);
-    loop {
-        tokio::select! {
-            biased;
-            Some(request) = next_request(&mut requests) => {
-                reads.start(request, replica, env);
-            }
-            () = job.tally.changed.notified() => {}
-        }
+    let changed = &job.tally.changed;
+    serve(requests, &job.running, changed, replica, env, || {
         let now = job.tally.progress();
         if now != told {
             told = now;
@@ -173,9 +152,78 @@ async fn attend(
                 job.fail(error);
             }
         }
-        if job.running.load(Ordering::Acquire) == 0 {
-            return flush;
+    })
+    .await;
+    flush
+}
+
+/// Reads what threads ask for, until none is `running`. `tick` is called after everything that happens.
+pub(crate) async fn serve(
+    requests: &mut Requests,
+    running: &AtomicUsize,
+    changed: &Notify,
+    replica: &SharedReplica,
+    env: &Env,
+    mut tick: impl FnMut(),
+) {
+    let mut reads = Reads::default();
+    loop {
+        tokio::select! {
+            biased;
+            Some(request) = next_request(requests) => {
+                reads.start(request, replica, env);
+            }
+            () = changed.notified() => {}
         }
+        tick();
+        if running.load(Ordering::Acquire) == 0 {
+            return;
+        }
+    }
+}
+
+/// How many threads read, and how.
+pub(crate) struct Crew {
+    /// Their files can be opened.
+    local: bool,
+    pub(crate) threads: usize,
+    /// Encoded bytes that each holds.
+    pub(crate) piece: usize,
+}
+
+/// What threads ask for, if they can't read themselves.
+pub(crate) type Requests = Option<mpsc::Receiver<fetch::Request>>;
+
+impl Crew {
+    /// For a replica that holds this file.
+    pub(crate) fn new(file: FileInfo, threads: usize, replica: &SharedReplica, env: &Env) -> Crew {
+        let local = replica.local_path(file.level, file.name).is_some();
+        let cores = env.spawn.parallelism().max(1);
+        // With one core everything happens in one fixed order.
+        let limit = if local || cores == 1 {
+            cores
+        } else {
+            THREADS_MAX
+        };
+        let threads = threads.clamp(1, limit.min(THREADS_MAX));
+        Crew {
+            local,
+            threads,
+            piece: (PIECES_BYTES / threads).min(if local { 1 << 20 } else { 2 << 20 }),
+        }
+    }
+
+    /// What they read with.
+    pub(crate) fn fetch(&self, replica: &SharedReplica, env: &Env) -> (Box<dyn Fetch>, Requests) {
+        if self.local {
+            let local = Local {
+                disk: Arc::clone(&env.disk),
+                replica: Arc::clone(replica),
+            };
+            return (Box::new(local), None);
+        }
+        let (remote, requests) = Remote::new(&env.spawn, self.threads);
+        (Box::new(remote), Some(requests))
     }
 }
 
@@ -197,9 +245,7 @@ impl Drop for Reads {
     }
 }
 
-async fn next_request(
-    requests: &mut Option<mpsc::Receiver<fetch::Request>>,
-) -> Option<fetch::Request> {
+async fn next_request(requests: &mut Requests) -> Option<fetch::Request> {
     match requests {
         Some(requests) => requests.recv().await,
         None => std::future::pending().await,

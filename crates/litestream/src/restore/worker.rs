@@ -127,8 +127,11 @@ impl<'a> Worker<'a> {
         self.frames(part.file.info, &bytes, &part.entries, &mut sum, Kind::Part)?;
         self.bytes = bytes;
         self.job.tally.read(len as usize);
-        part.file
-            .judge(part.file.fold.part(part.number, sum.sum()), &self.job.tally)
+        let verdict = part.file.fold.part(part.number, sum.sum());
+        if part.file.judge(verdict)? {
+            self.job.tally.verified();
+        }
+        Ok(())
     }
 
     /// Reads whole files, claims their pages in one turn, and writes what is wanted.
@@ -157,7 +160,7 @@ impl<'a> Worker<'a> {
 
     fn paint(&mut self, at: usize, small: &Small, info: FileInfo) -> Result<(), RestoreError> {
         let bytes = &small.bytes;
-        let header = layout::decode_header(info, bytes, self.job.page_size)?;
+        let header = layout::decode_header(info, bytes, Some(self.job.page_size))?;
         let trailer = layout::decode_trailer(info, &header, bytes)?;
         let frames_end = small.index.start - PAGE_HEADER_SIZE;
         layout::check_page_block_end(info, &bytes[frames_end..small.index.start])?;

@@ -43,7 +43,7 @@ pub async fn run(
     let display = Display::new(job.progress, job.env.clock.clone());
     let progress = |event| {
         display.show(event);
-        if event == Event::Done {
+        if matches!(event, Event::Done { .. }) {
             display.finish();
         }
     };

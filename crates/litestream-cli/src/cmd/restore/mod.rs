@@ -50,6 +50,9 @@ struct Document<'a> {
     /// When the restored state was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<String>,
+    /// Whether the checksum of the whole database is the one that the replica's newest file names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proved: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<&'a str>,
 }
@@ -245,6 +248,7 @@ impl Job {
             duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             integrity_check: &self.check_word,
             time: restored.map(|o| time::utc_exact(o.time)),
+            proved: restored.map(|o| o.proved),
             skipped,
         })?)
     }
@@ -269,6 +273,9 @@ impl Job {
         };
         if self.request.integrity_check != IntegrityCheck::None {
             info!("post-restore integrity check passed");
+        }
+        if outcome.proved {
+            info!("the restored database has the checksum that the replica's newest file names");
         }
         if let Target::Timestamp(_) = self.request.target {
             let time = time::utc_exact(outcome.time);

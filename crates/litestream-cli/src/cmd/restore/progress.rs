@@ -89,7 +89,7 @@ impl Display {
             }
             Event::Progress { bytes_read, .. } => self.bar.set_position(bytes_read),
             Event::Checking => self.bar.set_message("checking"),
-            Event::Done => {}
+            Event::Done { .. } => {}
         }
     }
 
@@ -118,7 +118,7 @@ impl Display {
                 json!({"event": "progress", "bytes_read": bytes_read, "bytes_written": bytes_written})
             }
             Event::Checking => json!({"event": "checking"}),
-            Event::Done => json!({"event": "done"}),
+            Event::Done { proved } => json!({"event": "done", "proved": proved}),
         };
         out::complain(&object.to_string());
     }

@@ -75,7 +75,7 @@ pub async fn restore(
     drop((alive, aside));
     finish(request, &temp, env, progress).await?;
     destination.replace(env, request.vfs.as_deref(), temp)?;
-    progress(Event::Done);
+    progress(Event::Done { proved: false });
     Ok(Outcome {
         txid: None,
         time: plan.newest(),
@@ -83,6 +83,7 @@ pub async fn restore(
         pages,
         files,
         bytes_read: bytes,
+        proved: false,
     })
 }
 
