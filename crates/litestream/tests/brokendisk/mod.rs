@@ -25,6 +25,7 @@ struct Fault {
     trap: Mutex<Option<u64>>,
     /// The files that it failed for, by identity: whatever is said of them later, their bytes are lost.
     lost: Mutex<BTreeSet<(u64, u64)>>,
+    held: Mutex<Option<std::fs::File>>,
 }
 
 impl Fault {
@@ -45,6 +46,8 @@ impl Fault {
             let failing = (number, number + 1 + calls, io::ErrorKind::Other);
             *self.failing.lock().unwrap() = Some(failing);
             self.lost.lock().unwrap().insert(file.metadata()?.id);
+            // Open, so that no other file gets its identity.
+            *self.held.lock().unwrap() = Some(std::fs::File::open(path)?);
         }
         self.hit()
     }
