@@ -201,6 +201,16 @@ pub fn closed(world: &World) {
     }
 }
 
+/// How many snapshots lie in the state folder.
+pub fn staged_snapshots(world: &World) -> usize {
+    let files = world.disk.dump().into_iter();
+    let snapshots = files.filter(|entry| {
+        entry.path.starts_with(format!("{STATE}/ltx/9"))
+            && entry.path.extension().is_some_and(|e| e == "ltx")
+    });
+    snapshots.count()
+}
+
 /// O8: local copies of what the replica has stay within the budget.
 pub fn copies(world: &World) {
     let limit = crate::engine::local_bytes_max(&world.plan);
