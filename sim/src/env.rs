@@ -21,7 +21,7 @@ pub fn env(process: Process, disk: SimDisk) -> Env {
     Env {
         clock: Arc::new(SimClock),
         entropy: Arc::new(SimEntropy),
-        spawn: Arc::new(threads::SimSpawn(process)),
+        spawn: Arc::new(threads::SimSpawn::new(process)),
         watch: Arc::new(watch::SimWatch::new(disk.clone())),
         disk: Arc::new(files::Files(disk)),
     }

@@ -253,6 +253,18 @@ fn comes_unasked(world: &World, operator: &mut Operator, until: sched::Nanos) ->
 /// Where upkeep has longer intervals, nobody waits until it has nothing left to do.
 const SETTLED_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// O9: a snapshot that was staged comes into the replica, although nobody waits for it.
+fn snapshots_come(world: &World) {
+    let until = sched::now() + HEALED_MAX;
+    while oracle::staged_snapshots(world) > 0 {
+        if sched::now() > until {
+            world.violation("O9: a staged snapshot does not come into the replica".to_owned());
+            return;
+        }
+        sched::sleep(SECOND);
+    }
+}
+
 /// O11: while nothing is committed nothing is stored, and the storage is left alone.
 fn idle(world: &World) {
     let seconds = world.plan.rng(903, 0).pick(&[3, 3, 3, 3, 3, 3, 3, 130]);
@@ -273,6 +285,7 @@ fn idle(world: &World) {
         sched::sleep(200 * SECOND);
         oracle::copies(world);
     }
+    snapshots_come(world);
     let files = || world.stored().into_keys().collect::<Vec<_>>();
     let count = || world.storage.calls() + world.second.as_ref().map_or(0, SimReplica::calls);
     let (before, calls) = (files(), count());

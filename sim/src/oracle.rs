@@ -203,8 +203,17 @@ pub fn closed(world: &World) {
 
 /// Whether a snapshot waits for a replica.
 pub fn snapshots_staged(world: &World) -> bool {
-    let staged = world.disk.list(Path::new(&format!("{STATE}/ltx/9")));
-    staged.is_ok_and(|staged| !staged.is_empty())
+    staged_snapshots(world) > 0
+}
+
+/// How many snapshots lie in the state folder.
+pub fn staged_snapshots(world: &World) -> usize {
+    let files = world.disk.dump().into_iter();
+    let snapshots = files.filter(|entry| {
+        entry.path.starts_with(format!("{STATE}/ltx/9"))
+            && entry.path.extension().is_some_and(|e| e == "ltx")
+    });
+    snapshots.count()
 }
 
 /// O8: local copies of what the replica has stay within the budget.

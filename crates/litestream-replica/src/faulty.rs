@@ -50,6 +50,8 @@ struct Plan {
     at: BTreeMap<u64, Fault>,
     /// What happens to every other call.
     always: Option<Fault>,
+    /// Calls about files of these levels wait, too.
+    levels: BTreeMap<Level, watch::Receiver<bool>>,
 }
 
 /// See the [module](self). Cheap to clone; clones share their instructions.
@@ -63,6 +65,11 @@ pub struct Faulty {
 pub struct Stall(watch::Sender<bool>);
 
 impl Stall {
+    /// Whether a call about a stalled level waits.
+    pub fn is_waited_for(&self) -> bool {
+        self.0.receiver_count() > 1 // one is the instruction's
+    }
+
     /// Lets the calls go on.
     pub fn release(self) {
         drop(self);
@@ -101,11 +108,21 @@ impl Faulty {
         Stall(sender)
     }
 
+    /// From now on calls of `op` about a file of `level` wait until the returned value lets them go.
+    pub fn stall_level(&self, op: Op, level: Level) -> Stall {
+        let (sender, receiver) = watch::channel(false);
+        let mut plans = self.plans.lock();
+        let plan = plans.entry(op).or_default();
+        plan.levels.insert(level, receiver);
+        Stall(sender)
+    }
+
     /// Forgets all instructions.
     pub fn heal(&self) {
         for plan in self.plans.lock().values_mut() {
             plan.at.clear();
             plan.always = None;
+            plan.levels.clear();
         }
     }
 
@@ -127,6 +144,18 @@ impl Faulty {
         plan.calls += 1;
         let number = plan.calls;
         plan.at.remove(&number).or_else(|| plan.always.clone())
+    }
+
+    async fn pass_level(&self, op: Op, level: Level) {
+        let gate = {
+            let plans = self.plans.lock();
+            let plan = plans.get(&op);
+            plan.and_then(|plan| plan.levels.get(&level).cloned())
+        };
+        if let Some(mut gate) = gate {
+            // As below.
+            let _ = gate.wait_for(|open| *open).await;
+        }
     }
 
     async fn run<T>(&self, op: Op, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -187,8 +216,11 @@ impl Replica for Faulty {
         offset: u64,
         len: Option<u64>,
     ) -> Result<Bytes> {
-        self.run(Op::Read, self.inner.read(level, name, offset, len))
-            .await
+        self.run(Op::Read, async {
+            self.pass_level(Op::Read, level).await;
+            self.inner.read(level, name, offset, len).await
+        })
+        .await
     }
 
     async fn write(
@@ -198,8 +230,11 @@ impl Replica for Faulty {
         source: Source,
         created: UnixMillis,
     ) -> Result<FileInfo> {
-        self.run(Op::Write, self.inner.write(level, name, source, created))
-            .await
+        self.run(Op::Write, async {
+            self.pass_level(Op::Write, level).await;
+            self.inner.write(level, name, source, created).await
+        })
+        .await
     }
 
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()> {

@@ -4,7 +4,7 @@
 //! Promises: the newest uploaded file of level 0 stays, since it shows later that a replica holds our history; what a replica
 //! still needs stays unless the disk budget is exceeded; copies take at most half of the budget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -76,6 +76,29 @@ impl Depot {
         // What is not merged goes first: its states stay apart.
         files.sort_unstable_by_key(|(level, name)| (name.min, *level));
         Ok(files)
+    }
+
+    /// The same, as it will be after a power failure: what a replica holds must not be missing here then, or numbers would be given
+    /// twice.
+    pub fn durable_backlog(&self, at: Txid) -> Result<Vec<(Level, FileName)>> {
+        let backlog = self.backlog(at)?;
+        let levels: BTreeSet<Level> = backlog.iter().map(|(level, _)| *level).collect();
+        for level in levels {
+            let dir = self.dir(level);
+            let synced = self.env.disk.sync_dir(&dir);
+            synced.map_err(Error::io("sync directory", &dir))?;
+        }
+        Ok(backlog)
+    }
+
+    /// Runs work on files where it holds up no futures.
+    pub async fn offloaded<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Depot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let depot = Arc::clone(self);
+        let done = self.env.spawn.offloaded(move || work(&depot)).await;
+        done.map_err(Error::io("work on", &self.root))?
     }
 
     /// A replica has a staged snapshot; it goes once all have it.

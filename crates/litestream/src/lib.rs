@@ -22,6 +22,7 @@ mod settings;
 mod shared;
 pub mod sqlite;
 mod staging;
+mod stop;
 mod tidy;
 mod upkeep;
 mod upload;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use litestream_replica::chain::listing;
+use litestream_replica::chain::retain::Ages;
 use litestream_replica::env::Clock;
 use litestream_replica::{FileInfo, Level, SharedReplica};
-use ltx::Txid;
+use ltx::{FileName, Txid};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -33,14 +34,42 @@ pub(crate) struct Progress {
     pub position: Option<Txid>,
     /// How often what is staged got other numbers.
     pub numbering: u64,
-    /// Passes begun.
-    pub begun: u64,
-    /// Passes ended, successful or not.
-    pub ended: u64,
-    /// The last pass failed.
-    pub failed: bool,
+    /// Passes of the uploader.
+    pub passes: Tries,
+    /// Snapshots that nothing waits for.
+    pub snapshots: Tries,
     /// Nothing will come any more.
     pub closed: bool,
+}
+
+/// Attempts at something.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tries {
+    /// Begun.
+    pub begun: u64,
+    /// Ended, successful or not.
+    pub ended: u64,
+    /// The last one failed.
+    pub failed: bool,
+}
+
+impl Tries {
+    /// The failure of what had begun before says nothing of what was asked for since.
+    pub fn failed_since(self, before: Tries) -> bool {
+        self.failed && self.ended > before.begun
+    }
+
+    fn ended(&mut self, failed: bool) {
+        self.ended += 1;
+        self.failed = failed;
+    }
+}
+
+impl Progress {
+    /// The last attempt to bring something there failed.
+    pub fn is_down(&self) -> bool {
+        self.passes.failed || self.snapshots.failed
+    }
 }
 
 /// Who has used the last listing.
@@ -57,6 +86,8 @@ enum Listed {
 pub(crate) struct Link {
     pub replica: SharedReplica,
     pub catalogue: Mutex<Catalogue>,
+    /// What its files are as old as.
+    pub ages: Mutex<Ages>,
     /// Held while a listing is under way.
     listed: tokio::sync::Mutex<Listed>,
     pub progress: watch::Sender<Progress>,
@@ -65,8 +96,12 @@ pub(crate) struct Link {
     /// Files or position changed: there may be something to compact or delete.
     pub changed: Notify,
     status: Mutex<ReplicaStatus>,
-    /// The last upload failure, for whoever waits.
-    failure: Mutex<Option<Arc<crate::Error>>>,
+    /// The highest TXID that was sent there, whatever came of it.
+    sent: Mutex<Txid>,
+    /// Snapshots that are being sent, or will be, while the files after them go on.
+    alongside: Mutex<Vec<FileName>>,
+    /// Why the last pass and the last snapshot failed, if they did, for whoever waits.
+    failures: Mutex<[Option<Arc<crate::Error>>; 2]>,
 }
 
 impl Link {
@@ -79,12 +114,15 @@ impl Link {
         Link {
             replica,
             catalogue: Mutex::default(),
+            ages: Mutex::default(),
             listed: tokio::sync::Mutex::new(Listed::Never),
             progress: watch::Sender::new(Progress::default()),
             kick: Notify::new(),
             changed: Notify::new(),
             status: Mutex::new(status),
-            failure: Mutex::new(None),
+            sent: Mutex::default(),
+            alongside: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
@@ -118,7 +156,22 @@ impl Link {
         self.catalogue.lock().listing_begins(now);
         let files = listing::list_all(&self.replica, &levels, false).await?;
         self.catalogue.lock().listed(&files);
+        if let Some(newest) = files.iter().map(|file| file.created).max() {
+            // It is that late at least.
+            self.ages.lock().note(newest, now);
+        }
         Ok(())
+    }
+
+    /// A file that ends there is being sent.
+    pub fn sending(&self, txid: Txid) {
+        let mut sent = self.sent.lock();
+        *sent = sent.max(txid);
+    }
+
+    /// The highest TXID that was sent there, whatever came of it.
+    pub fn sent(&self) -> Txid {
+        *self.sent.lock()
     }
 
     /// End of its contiguous part; `None` if that is not known.
@@ -139,28 +192,49 @@ impl Link {
     }
 
     pub fn pass_begins(&self) {
-        self.progress.send_modify(|p| p.begun += 1);
+        self.progress.send_modify(|p| p.passes.begun += 1);
     }
 
     pub fn pass_ended(&self, error: Option<crate::Error>) {
-        self.status.lock().upload_error = error.as_ref().map(ToString::to_string);
-        let failed = error.is_some();
-        if failed != self.progress.borrow().failed {
-            self.changed.notify_one();
-        }
-        *self.failure.lock() = error.map(Arc::new);
-        self.progress.send_modify(|p| {
-            p.ended += 1;
-            p.failed = failed;
-        });
+        let failed = self.note_failure(0, error);
+        self.progress.send_modify(|p| p.passes.ended(failed));
     }
 
-    /// The failure of the last pass.
+    pub fn snapshot_begins(&self) {
+        self.progress.send_modify(|p| p.snapshots.begun += 1);
+    }
+
+    pub fn snapshot_ended(&self, error: Option<crate::Error>) {
+        let failed = self.note_failure(1, error);
+        self.progress.send_modify(|p| p.snapshots.ended(failed));
+    }
+
+    fn note_failure(&self, which: usize, error: Option<crate::Error>) -> bool {
+        let failed = error.is_some();
+        let mut failures = self.failures.lock();
+        if failed != failures[which].is_some() {
+            self.changed.notify_one();
+        }
+        failures[which] = error.map(Arc::new);
+        let first = failures.iter().flatten().next();
+        self.status.lock().upload_error = first.map(ToString::to_string);
+        failed
+    }
+
+    /// The failure of the last pass or snapshot.
     pub fn failure(&self) -> crate::Error {
-        self.failure
-            .lock()
-            .clone()
-            .map_or(crate::Error::NoPosition, crate::Error::Upload)
+        let failures = self.failures.lock();
+        let first = failures.iter().flatten().next().cloned();
+        first.map_or(crate::Error::NoPosition, crate::Error::Upload)
+    }
+
+    /// These snapshots are sent while the files after them go on; all others come before files that depend on them.
+    pub fn set_alongside(&self, names: Vec<FileName>) {
+        *self.alongside.lock() = names;
+    }
+
+    pub fn goes_alongside(&self, name: &FileName) -> bool {
+        self.alongside.lock().contains(name)
     }
 
     pub fn upkeep(&self, error: Option<String>) {

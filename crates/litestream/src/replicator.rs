@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -19,9 +18,10 @@ use crate::link::Link;
 use crate::settings::Settings;
 use crate::shared::{EndsWith, Shared, Status};
 use crate::staging::Maker;
+use crate::stop::Stop;
 use crate::upkeep::merge::Merger;
 use crate::upkeep::{self, Upkeep};
-use crate::upload::{Uploader, Worker};
+use crate::upload::{Shipper, Uploader, Worker};
 use crate::worker::{Command, Numbered, ReplicaEnd, State, Worker as Owner};
 
 /// How long opening a database waits for the replica's answer before it goes on without.
@@ -33,7 +33,7 @@ pub struct Replicator {
     shared: Arc<Shared>,
     depot: Arc<Depot>,
     worker: Worker,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     /// Uploaders and housekeepers.
     tasks: Vec<Box<dyn Running>>,
     /// Its senders are dropped when all of them have ended.
@@ -60,8 +60,12 @@ impl Replicator {
             .watcher()
             .map_err(Error::io("start watching", &settings.path))?;
         let waker = watcher.waker();
-        let worker = Worker { commands, waker };
-        let stop = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
+            env: env.clone(),
+            commands,
+            waker,
+        };
+        let stop = Stop::new();
         let (running, tasks_ended) = watch::channel(());
         let merger = Merger {
             env: env.clone(),
@@ -70,7 +74,7 @@ impl Replicator {
             copies: None,
             database: settings.path.clone(),
             maker: Maker::private(&env),
-            stop: Arc::clone(&stop),
+            stop: stop.clone(),
             busy: running,
         };
         let depot = Arc::new(Depot::new(&env, Arc::clone(&shared), &settings));
@@ -106,7 +110,9 @@ impl Replicator {
             let Numbered { what, numbering } = self.worker.request(Command::Capture).await?;
             // A snapshot that was needed beside it belongs to it.
             if self
-                .everywhere(what, numbering, <[FileName]>::is_empty)
+                .everywhere(what, numbering, |link, waiting| {
+                    waiting.iter().all(|name| link.goes_alongside(name))
+                })
                 .await?
             {
                 return Ok(what);
@@ -117,9 +123,9 @@ impl Replicator {
     /// The same, with a level-9 snapshot of the position, even if one exists; as the first replica has it.
     pub async fn snapshot(&self) -> Result<FileInfo> {
         let name = loop {
-            let Numbered { what, numbering } = self.worker.request(Command::Snapshot).await?;
+            let Numbered { what, numbering } = self.worker.snapshot().await?;
             self.depot.snapshot_staged(what);
-            let done = |waiting: &[FileName]| !waiting.contains(&what);
+            let done = |_: &Link, waiting: &[FileName]| !waiting.contains(&what);
             if self.everywhere(what.max, numbering, done).await? {
                 break what;
             }
@@ -159,7 +165,7 @@ impl Replicator {
             task.abort();
         }
         self.shared.closed(None);
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.set();
         let (reply, done) = oneshot::channel();
         // As long as something works on local files, the state folder is not given up.
         let mut ended = self.tasks_ended.clone();
@@ -178,14 +184,14 @@ impl Replicator {
         &self,
         txid: Txid,
         numbering: u64,
-        done: impl Fn(&[FileName]) -> bool,
+        done: impl Fn(&Link, &[FileName]) -> bool,
     ) -> Result<bool> {
         let links = self.shared.links.iter().enumerate();
         let waits = links.map(|(index, link)| {
             let (depot, done) = (&self.depot, &done);
             let done = move || {
                 let waiting = depot.snapshots_for(index, &[]);
-                waiting.is_ok_and(|waiting| done(&waiting))
+                waiting.is_ok_and(|waiting| done(link, &waiting))
             };
             uploaded(link, txid, numbering, done)
         });
@@ -205,21 +211,22 @@ async fn uploaded(
     done: impl Fn() -> bool,
 ) -> Result<bool> {
     let mut progress = link.progress.subscribe();
-    // The failure of a pass that is running says nothing of what came after it began.
-    let seen = progress.borrow().begun;
+    let seen = *progress.borrow();
     link.kick.notify_one();
     loop {
         let now = *progress.borrow_and_update();
         if now.numbering != numbering {
             return Ok(false);
         }
-        if now.position >= Some(txid) && now.ended > 0 && done() {
+        let is_there = now.position >= Some(txid) && now.passes.ended > 0;
+        if is_there && done() {
             return Ok(true);
         }
         if now.closed {
             return Err(Error::Closed);
         }
-        if now.failed && now.ended > seen {
+        let snapshot_failed = is_there && now.snapshots.failed_since(seen.snapshots);
+        if snapshot_failed || now.passes.failed_since(seen.passes) {
             return Err(link.failure());
         }
         progress.changed().await.map_err(|_| Error::Closed)?;
@@ -231,7 +238,7 @@ impl Drop for Replicator {
         for task in &self.tasks {
             task.abort();
         }
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.set();
         self.worker.waker.wake();
     }
 }
@@ -264,8 +271,8 @@ impl Parts {
             shared: Arc::clone(&self.shared),
             commands,
             watcher,
-            stop: Arc::clone(&self.merger.stop),
-            replica_end: replica_end(Arc::clone(&self.shared), self.env.clone()),
+            stop: self.merger.stop.clone(),
+            replica_end: replica_end(&self.shared, &self.env, &self.merger.stop),
             state: State::default(),
             doubts: self.depot.doubts.clone(),
             // Not counted among the tasks: it ends after them.
@@ -301,8 +308,17 @@ impl Parts {
             worker: self.worker.clone(),
             name: self.name(),
             merger,
-            state: tokio::sync::Mutex::default(),
+            state: Mutex::default(),
+            level_1: tokio::sync::Mutex::default(),
+            made: Mutex::default(),
         });
+        let shipper = Shipper {
+            env: self.env.clone(),
+            index,
+            link: Arc::clone(&link),
+            depot: Arc::clone(&self.depot),
+            name: self.name(),
+        };
         let uploader = Uploader {
             env: self.env.clone(),
             index,
@@ -313,9 +329,11 @@ impl Parts {
             name: self.name(),
             worker: self.worker.clone(),
             sync_interval: self.settings.sync_interval,
+            shipper,
             position: None,
             page_size: None,
-            sent: Txid::ZERO,
+            alongside: Arc::default(),
+            retry: None,
         };
         let ends = EndsWith(Arc::clone(&self.shared));
         let busy = self.merger.busy.clone();
@@ -355,7 +373,12 @@ fn refuse_state_as_replica(settings: &Settings, replica: &SharedReplica, env: &E
 }
 
 /// The furthest end of all replicas that answer in time; `None` if none does.
-fn replica_end(shared: Arc<Shared>, env: Env) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
+fn replica_end(
+    shared: &Arc<Shared>,
+    env: &Env,
+    stop: &Stop,
+) -> Box<dyn Fn() -> Option<ReplicaEnd> + Send> {
+    let (shared, env, stop) = (Arc::clone(shared), env.clone(), stop.clone());
     Box::new(move || {
         env.spawn.wait_for(async {
             let ends = shared.links.iter().map(|link| async {
@@ -363,6 +386,7 @@ fn replica_end(shared: Arc<Shared>, env: Env) -> Box<dyn Fn() -> Option<ReplicaE
                     biased;
                     end = find_end(link, &env) => end.ok(),
                     () = env.clock.sleep_async(REPLICA_WAIT) => None,
+                    () = stop.asked() => None,
                 }
             });
             let ends = futures_util::future::join_all(ends).await;

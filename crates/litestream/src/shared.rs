@@ -148,7 +148,9 @@ impl Shared {
     /// Up to here every replica that is up has everything; `None` if none is up.
     pub fn healthy(&self) -> Option<Txid> {
         let up = self.links.iter().map(|link| *link.progress.borrow());
-        up.filter(|p| !p.failed).filter_map(|p| p.position).min()
+        up.filter(|p| !p.passes.failed)
+            .filter_map(|p| p.position)
+            .min()
     }
 
     /// Up to here every replica has everything; `None` if one of them is not known.

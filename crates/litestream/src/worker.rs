@@ -4,7 +4,7 @@
 //! that leaves doubt it drops the database and opens it anew, which judges continuity from what really lies on disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::settings::Settings;
 use crate::shared::Shared;
 use crate::sqlite::WalState;
 use crate::staging::{self, Doubts};
+use crate::stop::Stop;
 use crate::tidy::Tidy;
 use crate::upkeep::merge::Merger;
 
@@ -103,7 +104,7 @@ pub(crate) struct Worker {
     pub commands: Receiver<Command>,
     pub watcher: Box<dyn Watcher>,
     /// Set to end long work early.
-    pub stop: Arc<AtomicBool>,
+    pub stop: Stop,
     /// Asks the replica for its highest TXID and the page size there; `None` if it can't be reached. Blocks.
     pub replica_end: Box<dyn Fn() -> Option<ReplicaEnd> + Send>,
     pub state: State,
@@ -191,7 +192,7 @@ impl Worker {
                     return;
                 }
                 Some(command) => self.obey(command),
-                None if self.stop.load(Ordering::Relaxed) => return,
+                None if self.stop.is_set() => return,
                 None => {
                     let changed = self.wait();
                     if changed {
@@ -297,7 +298,7 @@ impl Worker {
             self.settled();
         }
         if let Some(database) = &mut self.state.database {
-            database.tend_ledger(&self.stop)?;
+            database.tend_ledger(&self.stop.flag)?;
         }
         self.tidy_if_due(now);
         Ok(())
@@ -399,7 +400,7 @@ impl Worker {
                     // Whoever was here before may be ending right now.
                     Err(Error::Busy { .. })
                         if self.env.clock.monotonic().since(start) < CLAIM_WAIT
-                            && !self.stop.load(Ordering::Relaxed) =>
+                            && !self.stop.is_set() =>
                     {
                         self.env.clock.sleep(CLAIM_PAUSE);
                     }
@@ -466,7 +467,7 @@ impl Worker {
         };
         let (given, full) = (&mut state.given, &mut state.full);
         let must_rebase = &mut state.must_rebase;
-        work(database, &self.stop, &mut |staged| {
+        work(database, &self.stop.flag, &mut |staged| {
             let txid = staged.position.txid;
             *given = txid;
             let what = match staged.holds {

@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{Bench, assert_same, fill, image};
 use litestream::{Policy, Replicator, Settings, restore};
+use litestream_replica::env::{Clock, Monotonic, UnixMillis};
 use litestream_replica::faulty::{Faulty, Op, When};
 use litestream_replica::memory::Memory;
 use litestream_replica::{ErrorKind, Level, SharedReplica};
@@ -264,6 +266,226 @@ async fn a_long_outage_stays_within_the_local_budget() {
     assert!(bytes <= budget + 60_000, "{bytes} bytes");
     faulty.heal();
     soon("it converges", async || replicator.sync().await.is_ok()).await;
+    replicator.close().await;
+    bench.assert_restores().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn level_0_goes_on_while_a_snapshot_hangs() {
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    let faulty = Faulty::new(Arc::clone(&bench.replica));
+    let replica: SharedReplica = Arc::new(faulty.clone());
+    let settings = settings(&bench, Policy::uploads_only());
+    let replicator = Replicator::start(settings, vec![replica], bench.env.clone()).unwrap();
+    fill(&app, 50, 400);
+    replicator.sync().await.unwrap();
+    let stall = faulty.stall_level(Op::Write, Level::SNAPSHOT);
+    let snapshot = replicator.snapshot();
+    let work = async {
+        soon("the snapshot hangs", async || stall.is_waited_for()).await;
+        for _ in 0..5 {
+            fill(&app, 2, 300);
+            let synced = tokio::time::timeout(Duration::from_secs(5), replicator.sync());
+            let txid = synced.await.expect("no wait for the snapshot").unwrap();
+            assert_eq!(bench.level0().await.last(), Some(&txid));
+        }
+        let restored = bench.restore_latest().await;
+        assert_eq!(names(&bench.replica, 9).await, []);
+        stall.release();
+        restored
+    };
+    let (snapshot, restored) = tokio::join!(snapshot, work);
+    let name = snapshot.unwrap().name;
+    assert_eq!(
+        names(&bench.replica, 9).await,
+        [(name.min.get(), name.max.get())]
+    );
+    assert_eq!(
+        bench.assert_contiguous().await,
+        name.max.get() + 5,
+        "nothing is uploaded twice"
+    );
+    replicator.close().await;
+    drop(app);
+    assert_same(&bench.source_image(), &restored);
+    bench.assert_restores().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_fails_is_reported_and_comes_later() {
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    let faulty = Faulty::new(Arc::clone(&bench.replica));
+    let replica: SharedReplica = Arc::new(faulty.clone());
+    let settings = settings(&bench, Policy::uploads_only());
+    let replicator = Replicator::start(settings, vec![replica], bench.env.clone()).unwrap();
+    fill(&app, 5, 400);
+    replicator.sync().await.unwrap();
+    faulty.fail_always(Op::Write, ErrorKind::Unreachable, When::Before);
+    replicator.snapshot().await.unwrap_err();
+    assert!(replicator.status().upload_error.is_some());
+    faulty.heal();
+    fill(&app, 5, 400);
+    replicator.sync().await.unwrap();
+    soon("it is tried again", async || {
+        names(&bench.replica, 9).await.len() == 1
+    })
+    .await;
+    soon("nothing is wrong any more", async || {
+        replicator.status().upload_error.is_none()
+    })
+    .await;
+    assert!(local_files(&bench).iter().all(|f| !f.starts_with('9')));
+    replicator.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merged_file_does_not_wait_for_a_higher_level_that_hangs() {
+    let mut bench = Bench::new();
+    bench.replica = Arc::new(Memory::new(bench.env.disk.clone()));
+    let app = bench.app(4096);
+    let faulty = Faulty::new(Arc::clone(&bench.replica));
+    let replica: SharedReplica = Arc::new(faulty.clone());
+    let ms = Duration::from_millis;
+    let policy = Policy {
+        levels: vec![(level(1), ms(50)), (level(2), ms(100))],
+        l0_retention: ms(100),
+        ..Policy::uploads_only()
+    };
+    let stall = faulty.stall_level(Op::Write, level(2));
+    let settings = settings(&bench, policy);
+    let replicator = Replicator::start(settings, vec![replica], bench.env.clone()).unwrap();
+    let commits = async |count: usize| {
+        for _ in 0..count {
+            fill(&app, 2, 300);
+            tokio::time::sleep(ms(30)).await;
+        }
+    };
+    commits(20).await;
+    replicator.sync().await.unwrap();
+    soon("level 1 is filled", async || {
+        !names(&bench.replica, 1).await.is_empty()
+    })
+    .await;
+    soon("level 2 hangs", async || stall.is_waited_for()).await;
+    faulty.fail_always(Op::Write, ErrorKind::Unreachable, When::Before);
+    commits(30).await;
+    soon("what waits was merged", async || {
+        local_files(&bench).iter().any(|f| f.starts_with('1'))
+    })
+    .await;
+    // Also forgets that level 2 hangs: what hangs already goes on hanging.
+    faulty.heal();
+    let _hangs = faulty.stall_level(Op::Write, level(2));
+    tokio::time::timeout(Duration::from_secs(10), replicator.sync())
+        .await
+        .expect("no wait for level 2")
+        .unwrap();
+    assert_eq!(names(&bench.replica, 2).await, []);
+    drop(stall);
+    replicator.close().await;
+    bench.assert_restores().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn close_does_not_wait_for_a_merge_that_reads_dead_storage() {
+    let mut bench = Bench::new();
+    bench.replica = Arc::new(Memory::new(bench.env.disk.clone()));
+    let app = bench.app(4096);
+    let ms = Duration::from_millis;
+    let policy = |levels: u8| Policy {
+        levels: (1..=levels).map(|n| (level(n), ms(50))).collect(),
+        ..Policy::uploads_only()
+    };
+    let replicator = bench.start_with(settings(&bench, policy(1)));
+    while names(&bench.replica, 1).await.len() < 3 {
+        fill(&app, 2, 300);
+        tokio::time::sleep(ms(30)).await;
+    }
+    replicator.sync().await.unwrap();
+    replicator.close().await;
+    let faulty = Faulty::new(Arc::clone(&bench.replica));
+    let stall = faulty.stall_level(Op::Read, level(1));
+    let replica: SharedReplica = Arc::new(faulty.clone());
+    let settings = settings(&bench, policy(2));
+    let replicator = Replicator::start(settings, vec![replica], bench.env.clone()).unwrap();
+    soon("a read hangs", async || stall.is_waited_for()).await;
+    tokio::time::timeout(Duration::from_secs(2), replicator.close())
+        .await
+        .expect("closed at once");
+}
+
+/// A clock that somebody sets.
+struct Set {
+    real: Arc<dyn Clock>,
+    ahead: AtomicI64,
+}
+
+impl Clock for Set {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.real.now().0 + self.ahead.load(Ordering::Relaxed))
+    }
+    fn monotonic(&self) -> Monotonic {
+        self.real.monotonic()
+    }
+    fn boot(&self) -> Option<u128> {
+        self.real.boot()
+    }
+    fn sleep(&self, duration: Duration) {
+        self.real.sleep(duration);
+    }
+    fn sleep_async<'a, 'b>(
+        &'a self,
+        duration: Duration,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        self.real.sleep_async(duration)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_set_forward_by_days_deletes_nothing_that_is_promised() {
+    let mut bench = Bench::new();
+    let clock = Arc::new(Set {
+        real: Arc::clone(&bench.env.clock),
+        ahead: AtomicI64::new(0),
+    });
+    bench.env.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+    let app = bench.app(4096);
+    let policy = Policy {
+        snapshot_retention: Duration::from_mins(1),
+        l0_retention: Duration::from_mins(1),
+        ..policy()
+    };
+    let replicator = bench.start_with(settings(&bench, policy));
+    let commits = async |count: usize| {
+        for _ in 0..count {
+            fill(&app, 2, 300);
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+    };
+    commits(60).await;
+    soon("two snapshots", async || {
+        fill(&app, 1, 100);
+        names(&bench.replica, 9).await.len() >= 2
+    })
+    .await;
+    clock.ahead.store(2 * 86_400_000, Ordering::Relaxed);
+    commits(60).await;
+    let snapshots = names(&bench.replica, 9).await.len();
+    soon("another snapshot", async || {
+        fill(&app, 1, 100);
+        names(&bench.replica, 9).await.len() > snapshots
+    })
+    .await;
+    // By then what is old would have been looked through.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    replicator.sync().await.unwrap();
+    bench.assert_contiguous().await;
     replicator.close().await;
     bench.assert_restores().await;
 }

@@ -7,14 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
-use litestream_replica::env::{Ended, Running, Spawn, Task};
+use litestream_replica::env::{Ended, HEAVY_MAX, Running, Spawn, Task};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Step, step};
 use crate::sched::{self, FiberId, Process};
 
-pub(super) struct SimSpawn(pub(super) Process);
+pub(super) struct SimSpawn {
+    process: Process,
+    heavy: Arc<Semaphore>,
+}
+
+impl SimSpawn {
+    pub(super) fn new(process: Process) -> SimSpawn {
+        SimSpawn {
+            process,
+            heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
+        }
+    }
+}
 
 struct Thread(FiberId);
 
@@ -57,7 +69,7 @@ impl Running for TaskFiber {
 impl Spawn for SimSpawn {
     fn spawn(&self, name: &str, work: Box<dyn FnOnce() + Send>) -> io::Result<Box<dyn Task>> {
         step(Step::Thread, 1)?;
-        Ok(Box::new(Thread(sched::spawn(self.0, name, work))))
+        Ok(Box::new(Thread(sched::spawn(self.process, name, work))))
     }
 
     /// Parallel work runs inline: locks and queues between threads would stop the only thread there is.
@@ -72,7 +84,7 @@ impl Spawn for SimSpawn {
     ) -> Box<dyn Running> {
         let abort = Arc::new(Abort::default());
         let asked = Arc::clone(&abort);
-        let fiber = sched::spawn(self.0, name, move || {
+        let fiber = sched::spawn(self.process, name, move || {
             sched::block_on(poll_fn(|context| {
                 if asked.asked.load(Ordering::Relaxed) {
                     return Poll::Ready(());
@@ -90,7 +102,7 @@ impl Spawn for SimSpawn {
 
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> Ended {
         let (done, ended) = oneshot::channel();
-        sched::spawn(self.0, "offloaded", move || {
+        sched::spawn(self.process, "offloaded", move || {
             work();
             let _ = done.send(()); // nobody may wait for it
         });
@@ -99,5 +111,9 @@ impl Spawn for SimSpawn {
                 .await
                 .map_err(|_| io::Error::other("the work panicked"))
         })
+    }
+
+    fn heavy(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.heavy)
     }
 }

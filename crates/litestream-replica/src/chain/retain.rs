@@ -4,11 +4,13 @@
 //! Promise: every restore point from the oldest kept snapshot on keeps its plan, and the newest file of every level
 //! stays whatever its age.
 
+mod ages;
 mod keep;
 mod l0;
 
 use std::time::Duration;
 
+pub use ages::Ages;
 pub use keep::{KeepRules, keep_rules_retention};
 pub use l0::l0_retention;
 

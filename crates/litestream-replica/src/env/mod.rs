@@ -16,6 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 /// Milliseconds since the Unix epoch, UTC; the unit of LTX header timestamps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMillis(pub i64);
@@ -238,7 +240,13 @@ pub trait Spawn: Send + Sync {
     /// Runs short blocking work where it does not hold up futures; called where [`Spawn::task`] may be. It begins at once, and
     /// goes on if the future is dropped. An error if it panicked or the runtime ends.
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> Ended;
+    /// The places for work that takes much memory or processor time: [`HEAVY_MAX`] for the whole process, so that a thousand databases
+    /// don't do it all at once. Who comes first gets one first.
+    fn heavy(&self) -> Arc<Semaphore>;
 }
+
+/// See [`Spawn::heavy`].
+pub const HEAVY_MAX: usize = 2;
 
 impl dyn Spawn {
     /// [`Spawn::block_on`] for a future with a result.

@@ -17,17 +17,18 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::{
-    Clock, DirEntry, Disk, Ended, Entropy, Env, File, Held, Kind, Metadata, Monotonic, Running,
-    Spawn, Task, UnixMillis, Watch, Watcher,
+    Clock, DirEntry, Disk, Ended, Entropy, Env, File, HEAVY_MAX, Held, Kind, Metadata, Monotonic,
+    Running, Spawn, Task, UnixMillis, Watch, Watcher,
 };
 
 /// The real machine.
@@ -401,6 +402,12 @@ impl Spawn for RealSpawn {
                 io::Error::new(kind, e)
             })
         })
+    }
+
+    fn heavy(&self) -> Arc<Semaphore> {
+        static PLACES: LazyLock<Arc<Semaphore>> =
+            LazyLock::new(|| Arc::new(Semaphore::new(HEAVY_MAX)));
+        Arc::clone(&PLACES)
     }
 }
 

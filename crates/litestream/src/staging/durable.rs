@@ -62,16 +62,6 @@ impl Doubts {
         }
     }
 
-    /// The same; waits for others without holding up the thread.
-    pub async fn make_durable_async(&self, path: &Path) -> Result<()> {
-        loop {
-            match self.claim(path) {
-                Some(claim) => return self.sync(claim),
-                None => self.env.clock.sleep_async(PAUSE).await,
-            }
-        }
-    }
-
     /// A file is gone; what comes in its place is another.
     pub fn forget(&self, path: &Path) {
         let mut known = self.known.lock();

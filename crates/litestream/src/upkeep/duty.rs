@@ -70,6 +70,8 @@ pub(crate) struct View<'a> {
     /// End of the replica's contiguous part.
     pub position: Txid,
     pub now: UnixMillis,
+    /// What is judged by its age is judged by a clock that is so much behind, of level 0 and of snapshots.
+    pub behind: [Duration; 2],
     /// Shifts what comes by the clock, so that many databases don't come at once; below 1.
     pub jitter: f64,
 }
@@ -143,7 +145,8 @@ impl View<'_> {
         if oldest.name.max > self.catalogue.end(Level::L1) {
             return None;
         }
-        let at = after(Some(oldest.created), self.policy.l0_retention)?;
+        let old = self.policy.l0_retention.saturating_add(self.behind[0]);
+        let at = after(Some(oldest.created), old)?;
         let earliest = after(self.memory.l0_checked, L0_CHECK);
         Some((earliest.map_or(at, |e| e.max(at)), Duty::TrimL0))
     }
@@ -155,7 +158,11 @@ impl View<'_> {
             .chain(self.catalogue.level(Level::SNAPSHOT));
         // The oldest goes when the one after it is old enough to begin the window.
         let (_oldest, next) = (snapshots.next()?, snapshots.next()?);
-        let at = after(Some(next.created), self.policy.snapshot_retention)?;
+        let old = self
+            .policy
+            .snapshot_retention
+            .saturating_add(self.behind[1]);
+        let at = after(Some(next.created), old)?;
         let earliest = after(self.memory.snapshots_checked, SNAPSHOT_CHECK);
         Some((earliest.map_or(at, |e| e.max(at)), Duty::TrimSnapshots))
     }
@@ -203,6 +210,7 @@ mod tests {
             memory,
             position: Txid::new(2),
             now: NOW,
+            behind: [Duration::ZERO; 2],
             jitter: 0.0,
         };
         view.duties()[0].0 <= NOW
@@ -241,6 +249,7 @@ mod tests {
             memory: &Memory::default(),
             position: Txid::ZERO,
             now: NOW,
+            behind: [Duration::ZERO; 2],
             jitter: 0.5,
         };
         assert_eq!(view.duties(), []);

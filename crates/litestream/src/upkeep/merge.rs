@@ -6,18 +6,18 @@
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use litestream_replica::env::{Env, File};
 use litestream_replica::retry::{Subject, read_all_retrying};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{Decoder, FileName, Header};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::Failure;
 use crate::error::{Error, Result};
 use crate::staging::{Maker, remove_if_there};
+use crate::stop::Stop;
 use crate::worker::created;
 
 /// Buffers of all inputs together.
@@ -27,7 +27,7 @@ const INPUT_BYTES: usize = 384 << 10;
 /// Asked for at a time from a replica, at most.
 const PIECE_MAX: usize = 2 << 20;
 /// How long a storage may give nothing.
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is merged, in TXID order.
 pub(crate) enum Inputs {
@@ -45,6 +45,12 @@ pub(crate) struct Merged {
     pub inputs: usize,
 }
 
+/// A place for work that costs much, of which a process does little at once; given back when it is dropped.
+pub(crate) async fn heavy_place(env: &Env) -> Result<OwnedSemaphorePermit> {
+    let places = env.spawn.heavy();
+    places.acquire_owned().await.map_err(|_| Error::Closed)
+}
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Merger {
@@ -59,7 +65,7 @@ pub(crate) struct Merger {
     /// Remembers what could not be removed.
     pub maker: Maker,
     /// Set to end early.
-    pub stop: Arc<AtomicBool>,
+    pub stop: Stop,
     /// Held while local files are worked on.
     pub busy: watch::Sender<()>,
 }
@@ -69,7 +75,9 @@ impl Merger {
     pub async fn run(&self, into: Level, inputs: Inputs) -> Result<Merged, Failure> {
         let (reply, answer) = oneshot::channel();
         let merger = self.clone();
+        let place = heavy_place(&self.env).await?;
         let work = move || {
+            let _place = place;
             let result = merger.merge(into, &inputs);
             // What is dropped before the answer is given can't be used any more when it is there.
             drop((merger, inputs));
@@ -174,7 +182,7 @@ impl Merger {
                 have: bytes::Bytes::new(),
             },
             position: 0,
-            stop: Arc::clone(&self.stop),
+            stop: self.stop.clone(),
         })
     }
 
@@ -182,7 +190,7 @@ impl Merger {
         Input {
             bytes: Bytes::Local(file),
             position: 0,
-            stop: Arc::clone(&self.stop),
+            stop: self.stop.clone(),
         }
     }
 
@@ -291,7 +299,7 @@ impl Inputs {
 struct Input {
     bytes: Bytes,
     position: u64,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
 }
 
 enum Bytes {
@@ -308,9 +316,9 @@ enum Bytes {
 
 impl Read for Input {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            // Not `Interrupted`: that would be tried again.
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closing"));
+        if self.stop.is_set() {
+            // Not `Interrupted`: the decoder would try that again.
+            return Err(closing());
         }
         let n = match &mut self.bytes {
             Bytes::Local(file) => file.read_at(buf, self.position)?,
@@ -322,17 +330,21 @@ impl Read for Input {
                 have,
             } => {
                 if have.is_empty() {
-                    *have = env
-                        .spawn
-                        .wait_for(read_all_retrying(
-                            &**replica,
-                            Subject::Ltx(file.level, file.name),
-                            self.position,
-                            Some(*piece as u64),
-                            &*env.clock,
-                            PATIENCE,
-                        ))
-                        .map_err(as_io)?;
+                    let read = read_all_retrying(
+                        &**replica,
+                        Subject::Ltx(file.level, file.name),
+                        self.position,
+                        Some(*piece as u64),
+                        &*env.clock,
+                        PATIENCE,
+                    );
+                    *have = env.spawn.wait_for(async {
+                        tokio::select! {
+                            biased;
+                            read = read => read.map_err(as_io),
+                            () = self.stop.asked() => Err(closing()),
+                        }
+                    })?;
                 }
                 let n = have.len().min(buf.len());
                 buf[..n].copy_from_slice(&have.split_to(n));
@@ -342,6 +354,10 @@ impl Read for Input {
         self.position += n as u64;
         Ok(n)
     }
+}
+
+fn closing() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "closing")
 }
 
 fn as_io(error: litestream_replica::Error) -> io::Error {

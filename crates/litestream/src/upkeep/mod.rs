@@ -16,7 +16,7 @@ use litestream_replica::env::{Env, Monotonic, UnixMillis};
 use litestream_replica::retry::Backoff;
 use litestream_replica::{FileInfo, Level, Source};
 use ltx::{FileName, Txid};
-use tokio::sync::Mutex;
+use parking_lot::Mutex;
 
 use crate::depot::Depot;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ use crate::link::Link;
 use crate::policy::Policy;
 use crate::staging::{list_level, remove_if_there};
 use crate::upload::Worker;
-use crate::worker::{Command, created};
+use crate::worker::created;
 use duty::{Duty, Memory, View, is_base};
 use merge::{Inputs, Merger};
 
@@ -44,8 +44,11 @@ pub(crate) struct Upkeep {
     pub worker: Worker,
     pub name: String,
     pub merger: Merger,
-    /// Held while a duty is done: one at a time.
     pub state: Mutex<State>,
+    /// Held while level 1 is compacted, by upkeep or by the uploader; the other levels are upkeep's alone.
+    pub level_1: tokio::sync::Mutex<()>,
+    /// Levels whose next file is being made or sent.
+    pub made: Mutex<BTreeSet<Level>>,
 }
 
 /// What is remembered.
@@ -74,7 +77,7 @@ impl Upkeep {
                     tracing::warn!(db = %self.name, %error, "old copies cannot be removed, trying again later");
                 }
             }
-            let next = self.next().await;
+            let next = self.next();
             let Some((wait, duty)) = next else {
                 self.link.changed.notified().await;
                 continue;
@@ -92,14 +95,18 @@ impl Upkeep {
     }
 
     /// The duty that comes next, and in how long.
-    async fn next(&self) -> Option<(Duration, Duty)> {
+    fn next(&self) -> Option<(Duration, Duty)> {
         let position = self.link.position()?;
-        let mut state = self.state.lock().await;
         let (now, clock) = (self.env.clock.now(), self.env.clock.monotonic());
         // The top bits as a fraction.
-        let jitter = *state.jitter.get_or_insert_with(|| {
-            (self.env.entropy.next_u64() >> 32) as f64 / f64::from(u32::MAX)
+        let chance = (self.env.entropy.next_u64() >> 32) as f64 / f64::from(u32::MAX);
+        let spans = [self.policy.l0_retention, self.policy.snapshot_retention];
+        let behind = spans.map(|span| {
+            let millis = now.0.saturating_sub(self.now_for(span).0);
+            Duration::from_millis(u64::try_from(millis).unwrap_or(0))
         });
+        let mut state = self.state.lock();
+        let jitter = *state.jitter.get_or_insert(chance);
         let catalogue = self.link.catalogue.lock();
         let view = View {
             catalogue: &catalogue,
@@ -107,12 +114,14 @@ impl Upkeep {
             memory: &state.memory,
             position,
             now,
+            behind,
             jitter,
         };
-        // While nothing can be uploaded, a snapshot would only take up room.
-        let is_down = self.link.progress.borrow().failed;
+        let is_down = self.link.progress.borrow().is_down();
         let duties = view.duties().into_iter();
-        let duties = duties.filter(|(_, duty)| !is_down || *duty != Duty::Snapshot);
+        // While nothing can be uploaded, what is made would only take up room, here and among those who wait for a place.
+        let duties = duties
+            .filter(|(_, duty)| !is_down || matches!(duty, Duty::TrimL0 | Duty::TrimSnapshots));
         let duties = duties.map(|(at, duty)| {
             let wait = u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
             let pause = state
@@ -125,14 +134,16 @@ impl Upkeep {
     }
 
     async fn perform(&self, duty: Duty) {
-        let mut state = self.state.lock().await;
         let result = match duty {
-            Duty::Compact(level) => self.compact(level, Txid::new(u64::MAX), &mut state).await,
+            Duty::Compact(Level::L1) => self.compact_up_to(Txid::new(u64::MAX)).await,
+            Duty::Compact(level) => self.compact(level, Txid::new(u64::MAX)).await,
             Duty::Snapshot => self.snapshot().await,
             Duty::TrimL0 => self.trim_l0().await,
             Duty::TrimSnapshots => self.trim_snapshots().await,
         };
-        let now = self.env.clock.now();
+        let (now, clock) = (self.env.clock.now(), self.env.clock.monotonic());
+        let chance = self.env.entropy.next_u64();
+        let mut state = self.state.lock();
         match result {
             Ok(()) => {
                 state.memory.done(duty, now);
@@ -143,26 +154,26 @@ impl Upkeep {
             }
             Err(error) => {
                 tracing::error!(db = %self.name, replica = self.link.replica.kind(), ?duty, error = %error, "upkeep failed, trying again later");
-                let clock = self.env.clock.monotonic();
                 let (backoff, until) = state
                     .failed
                     .entry(duty)
                     .or_insert((Backoff::new(FAILED_WAIT), clock));
-                *until = clock + backoff.next(self.env.entropy.next_u64());
+                *until = clock + backoff.next(chance);
                 self.link.upkeep(Some(error.to_string()));
             }
         }
     }
 
-    /// Compacts level 0 of the replica as far as it goes, before files come that were merged elsewhere.
-    pub async fn compact_up_to(&self, level: Level, end: Txid) -> Result<()> {
-        let mut state = self.state.lock().await;
-        self.compact(level, end, &mut state).await
+    /// Compacts level 0 of the replica up to here. The uploader does it, too, before files come that were merged elsewhere, and must not
+    /// wait for what upkeep does at the other levels.
+    pub async fn compact_up_to(&self, end: Txid) -> Result<()> {
+        let _one = self.level_1.lock().await;
+        self.compact(Level::L1, end).await
     }
 
-    async fn compact(&self, into: Level, end: Txid, state: &mut State) -> Result<()> {
+    async fn compact(&self, into: Level, end: Txid) -> Result<()> {
         loop {
-            let inputs = self.inputs(into, end, &state.damaged);
+            let inputs = self.inputs(into, end);
             if inputs.is_empty() {
                 return Ok(());
             }
@@ -174,16 +185,16 @@ impl Upkeep {
                     let files = self.link.catalogue.lock().all();
                     if Some(position::position(&files).contiguous) < self.link.position() {
                         tracing::error!(db = %self.name, %level, %name, "file is missing in the replica, taking a snapshot that stands in for it");
-                        self.worker.request(Command::Snapshot).await?;
+                        self.worker.snapshot().await?;
                         self.link.kick.notify_one();
                     }
                 }
                 Err(Failure::Damaged(file, error)) => {
                     tracing::error!(db = %self.name, level = %file.level, name = %file.name, error = %error,
                         "file in the replica is damaged, taking a snapshot that stands in for it");
-                    self.worker.request(Command::Snapshot).await?;
+                    self.worker.snapshot().await?;
                     self.link.kick.notify_one();
-                    let damaged = &mut state.damaged[usize::from(file.level.get())];
+                    let damaged = &mut self.state.lock().damaged[usize::from(file.level.get())];
                     *damaged = file.name.max.max(*damaged);
                 }
                 Err(Failure::Other(error)) => return Err(error),
@@ -192,18 +203,29 @@ impl Upkeep {
     }
 
     /// What comes next into a level: contiguous, in the contiguous part of the replica.
-    fn inputs(&self, into: Level, end: Txid, damaged: &[Txid; 10]) -> Vec<FileInfo> {
+    fn inputs(&self, into: Level, end: Txid) -> Vec<FileInfo> {
         let Some(below) = Level::new(into.get() - 1) else {
             return Vec::new();
         };
         let end = end.min(self.link.position().unwrap_or_default());
         let mut files = self.link.catalogue.lock().all();
-        let damaged = damaged[usize::from(below.get())];
+        let damaged = self.state.lock().damaged[usize::from(below.get())];
         files.retain(|f| f.name.max <= end && (f.level != below || f.name.min > damaged));
         compact::compact_inputs(&with_base_as_snapshot(files), into)
     }
 
     async fn merge(&self, into: Level, inputs: Vec<FileInfo>) -> Result<(), Failure> {
+        self.made.lock().insert(into);
+        let merged = self.merge_and_send(into, inputs).await;
+        self.made.lock().remove(&into);
+        let merged = merged?;
+        self.trim_copies()?;
+        tracing::info!(db = %self.name, level = %into, name = %merged.name, inputs = merged.inputs, size = merged.size, "compaction complete");
+        self.depot.offloaded(Depot::trim).await?;
+        Ok(())
+    }
+
+    async fn merge_and_send(&self, into: Level, inputs: Vec<FileInfo>) -> Result<Made, Failure> {
         let merged = self.merger.run(into, Inputs::Replica(inputs)).await?;
         let Some(path) = self.merger.copy(into, merged.name) else {
             return Err(Error::Closed.into());
@@ -222,10 +244,11 @@ impl Upkeep {
         let written = written.map_err(Error::from)?;
         let now = self.env.clock.monotonic();
         self.link.catalogue.lock().written(written, now);
-        self.trim_copies()?;
-        tracing::info!(db = %self.name, level = %into, name = %merged.name, inputs = merged.inputs, size = written.size, "compaction complete");
-        self.depot.trim()?;
-        Ok(())
+        Ok(Made {
+            name: merged.name,
+            inputs: merged.inputs,
+            size: written.size,
+        })
     }
 
     /// Removes copies that were compacted further, and the oldest of the others beyond a quarter of the budget.
@@ -234,7 +257,8 @@ impl Upkeep {
             return Ok(());
         };
         let mut copies = Vec::new();
-        for level in Level::all() {
+        let made = self.made.lock().clone();
+        for level in Level::all().filter(|level| !made.contains(level)) {
             let dir = root.join(level.to_string());
             let above = self.policy.above(level);
             let end = above.map(|above| self.link.catalogue.lock().end(above));
@@ -260,8 +284,8 @@ impl Upkeep {
 
     /// Removes what an earlier run left: copies only save requests.
     async fn clear_copies(&self) -> Result<()> {
-        // Nothing is being merged meanwhile.
-        let _state = self.state.lock().await;
+        // Nothing is being merged meanwhile: the uploader merges into level 1 only.
+        let _level_1 = self.level_1.lock().await;
         let Some(root) = &self.merger.copies else {
             return Ok(());
         };
@@ -281,20 +305,30 @@ impl Upkeep {
     }
 
     async fn snapshot(&self) -> Result<()> {
-        let name = self.worker.request(Command::Snapshot).await?.what;
+        let name = self.worker.snapshot().await?.what;
         self.depot.snapshot_staged(name);
         self.link.kick.notify_one();
         Ok(())
     }
 
+    /// The time for whoever judges by an age of `span`.
+    fn now_for(&self, span: Duration) -> UnixMillis {
+        let (now, clock) = (self.env.clock.now(), self.env.clock.monotonic());
+        let mut ages = self.link.ages.lock();
+        ages.note(now, clock);
+        ages.now(span, now, clock)
+    }
+
     async fn trim_l0(&self) -> Result<()> {
-        let (now, keep) = (self.env.clock.now(), self.policy.l0_retention);
+        let keep = self.policy.l0_retention;
+        let now = self.now_for(keep);
         let files = with_base_as_snapshot(self.link.catalogue.lock().all());
         self.delete(retain::l0_retention(&files, now, keep)).await
     }
 
     async fn trim_snapshots(&self) -> Result<()> {
-        let (now, policy) = (self.env.clock.now(), &self.policy);
+        let policy = &self.policy;
+        let now = self.now_for(policy.snapshot_retention);
         let files = self.link.catalogue.lock().all();
         let doomed = old_snapshots(files, now, policy.snapshot_retention, &policy.keep);
         self.delete(doomed).await?;
@@ -354,6 +388,13 @@ fn with_base_as_snapshot(mut files: Vec<FileInfo>) -> Vec<FileInfo> {
         file.level = Level::SNAPSHOT;
     }
     files
+}
+
+/// A file that was compacted and sent.
+struct Made {
+    name: FileName,
+    inputs: usize,
+    size: u64,
 }
 
 /// Why a merge failed.
