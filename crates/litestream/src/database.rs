@@ -15,6 +15,7 @@ use std::time::Duration;
 use litestream_replica::env::{Env, Metadata, Monotonic};
 use ltx::{FileName, PageSize, Txid};
 
+use crate::base::Base;
 use crate::capture::{
     Capture, Decision, FullReason, LastFile, Position, Staged, WalFile, WalView, decide,
 };
@@ -60,6 +61,8 @@ pub struct Database {
     base_page_size: Option<PageSize>,
     /// What was seen of the WAL before it was opened.
     recalled: Option<Succession>,
+    /// The replica's end that was taken for the base, until somebody who did not know asks to continue after it.
+    adopted: Option<Txid>,
 }
 
 impl Database {
@@ -98,6 +101,7 @@ impl Database {
             base: Txid::ZERO,
             base_page_size: None,
             recalled: None,
+            adopted: None,
         };
         Ok((database, switched))
     }
@@ -112,12 +116,14 @@ impl Database {
     }
 
     /// Finds the position from what lies on disk. `ahead`: a TXID that the next file must come after, whatever lies on disk (the
-    /// highest number given so far), with its page size if that is known. The reason says why a full file is needed, if one is.
+    /// highest number given so far), with its page size if that is known, and what lies there. The reason says why the WAL alone
+    /// can't say what comes next, if it can't.
     pub fn establish(
         &mut self,
         ahead: Txid,
         ahead_page_size: Option<PageSize>,
         must_rebase: bool,
+        base: Option<Base>,
     ) -> Result<Option<FullReason>> {
         let newest = self.staging.newest_valid()?;
         let single = newest.map_or(Txid::ZERO, |(name, _)| name.max);
@@ -138,6 +144,9 @@ impl Database {
         let ahead = ahead.max(noted);
         if ahead > local || must_rebase {
             self.rebase(ahead.max(local), ahead_page_size)?;
+            if let Some(base) = base.filter(|base| base.txid() == self.base) {
+                self.adopt(base)?;
+            }
             return Ok(Some(FullReason::ReplicaAhead));
         }
         if local > single {
@@ -177,8 +186,12 @@ impl Database {
         self.staging.clear()
     }
 
-    /// Whether nothing up to `txid` is staged, and what comes next begins with a full file.
-    pub fn is_past(&self, txid: Txid) -> Result<bool> {
+    /// Whether what is staged continues the replica's end at `txid`, or nothing up to there is staged and what comes next begins with a
+    /// full file.
+    pub fn is_past(&mut self, txid: Txid) -> Result<bool> {
+        if self.adopted.take() == Some(txid) {
+            return Ok(true);
+        }
         match self.staging.list()?.first() {
             Some(first) => Ok(first.min > txid && self.staging.is_full(*first)?),
             None => Ok(self.position.is_none() && self.base >= txid),

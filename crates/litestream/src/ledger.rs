@@ -11,6 +11,7 @@
 
 mod build;
 mod complete;
+mod fill;
 mod update;
 
 use std::io;
@@ -20,6 +21,7 @@ use litestream_replica::env::{Disk, File};
 use ltx::{Checksum, DatabaseChecksum, PageNo, PageSize, Txid};
 
 pub use build::Build;
+pub use fill::Fill;
 pub use update::Update;
 
 /// Its name in the state folder.
@@ -144,9 +146,33 @@ impl Ledger {
         mode: u32,
         page_size: PageSize,
     ) -> io::Result<Ledger> {
-        remove(disk, meta)?;
-        let path = meta.join(NAME);
-        let file = disk.create_new(&path, mode)?;
+        Ledger::create_as(disk, &meta.join(NAME), mode, page_size)
+    }
+
+    /// Where one lies that is to take the place of the real one.
+    pub const BESIDE: &str = "ledger-base";
+
+    /// One of an empty database, beside the real one.
+    pub fn create_beside(disk: &dyn Disk, meta: &Path, page_size: PageSize) -> io::Result<Ledger> {
+        Ledger::create_as(disk, &meta.join(Ledger::BESIDE), 0o600, page_size)
+    }
+
+    /// Puts the one beside the real one in its place.
+    pub fn adopt(disk: &dyn Disk, meta: &Path) -> io::Result<()> {
+        disk.rename(&meta.join(Ledger::BESIDE), &meta.join(NAME))
+    }
+
+    fn create_as(
+        disk: &dyn Disk,
+        path: &Path,
+        mode: u32,
+        page_size: PageSize,
+    ) -> io::Result<Ledger> {
+        match disk.remove(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = disk.create_new(path, mode)?;
         let head = Head {
             page_size,
             commit: 0,
@@ -230,14 +256,6 @@ impl Ledger {
     fn invalidate(&mut self) -> io::Result<()> {
         self.valid = false;
         self.file.write_at(&[0; HEAD_BYTES], 0)
-    }
-}
-
-/// Removes the one in a state folder.
-pub fn remove(disk: &dyn Disk, meta: &Path) -> io::Result<()> {
-    match disk.remove(&meta.join(NAME)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`follow`] keeps a copy of it up to date. The database is never
 //! written, and writers are never held up for longer than a moment; see `ARCHITECTURE.md`.
 
+mod base;
 mod capture;
 mod catalogue;
 mod checkpoint_policy;

@@ -12,6 +12,7 @@ use ltx::{FileName, Txid};
 use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
+use crate::base::{self, Base};
 use crate::depot::Depot;
 use crate::error::{Error, Result};
 use crate::link::Link;
@@ -273,6 +274,7 @@ impl Parts {
             watcher,
             stop: self.merger.stop.clone(),
             replica_end: replica_end(&self.shared, &self.env, &self.merger.stop),
+            replica_base: self.replica_base(),
             state: State::default(),
             doubts: self.depot.doubts.clone(),
             // Not counted among the tasks: it ends after them.
@@ -290,6 +292,31 @@ impl Parts {
             .spawn
             .spawn("database", Box::new(work))
             .map_err(Error::io("start thread", "database"))
+    }
+
+    /// What the first replica holds at its end; `None` if that can't be had.
+    fn replica_base(&self) -> Box<dyn Fn(Txid) -> Option<Base> + Send> {
+        let (shared, env) = (Arc::clone(&self.shared), self.env.clone());
+        let (stop, name) = (self.merger.stop.clone(), self.name());
+        let meta = self.settings.meta_path.clone();
+        Box::new(move |end| {
+            let link = shared.links.first()?;
+            let fetched = env.spawn.wait_for(async {
+                tokio::select! {
+                    biased;
+                    base = base::fetch_base(link, &env, &meta, end) => base,
+                    () = stop.asked() => Ok(None),
+                }
+            });
+            let base = fetched.unwrap_or_else(|error| {
+                tracing::warn!(db = %name, %error, "what the replica holds can't be compared with the database");
+                None
+            });
+            if base.is_none() {
+                let _ = base::remove_leftover(&*env.disk, &meta); // the next attempt does it, too
+            }
+            base
+        })
     }
 
     /// Starts the tasks of one replica.

@@ -14,6 +14,7 @@ use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{FileName, PageSize, Txid};
 use tokio::sync::oneshot;
 
+use crate::base::Base;
 use crate::capture::{FullReason, Holds, Staged};
 use crate::checkpoint_policy::{Inputs, Plan};
 use crate::database::{CheckpointReport, Database, Succession};
@@ -107,6 +108,8 @@ pub(crate) struct Worker {
     pub stop: Stop,
     /// Asks the replica for its highest TXID and the page size there; `None` if it can't be reached. Blocks.
     pub replica_end: Box<dyn Fn() -> Option<ReplicaEnd> + Send>,
+    /// Fetches what the replica holds at its end. Blocks.
+    pub replica_base: Box<dyn Fn(Txid) -> Option<Base> + Send>,
     pub state: State,
     /// Staged files whose bytes may be lost.
     pub doubts: Doubts,
@@ -132,6 +135,10 @@ pub(crate) struct State {
     given: Txid,
     /// What is staged is of another history than the replica, until a full file is staged.
     must_rebase: bool,
+    /// What the replica holds at its end, until that is made use of.
+    base: Option<Base>,
+    /// Up to here it was tried to fetch that.
+    base_tried: Txid,
     /// The replica was asked where it ends.
     asked: bool,
     /// Page size of its newest file then.
@@ -238,22 +245,17 @@ impl Worker {
                 self.state.replica_page_size = end.page_size;
                 // Also if the database is not open right now, or what is staged can't be removed at once.
                 self.state.must_rebase = true;
-                let rebased = match &mut self.state.database {
-                    Some(database) => database.rebase(end.highest, end.page_size),
-                    None => Ok(()),
-                };
+                self.state.base_tried = Txid::ZERO;
+                self.state.database = None;
                 self.shared.rebased();
-                if self.settle_result(rebased).is_ok() {
-                    self.state.full = Some(FullReason::ReplicaAhead);
-                }
             }
             Command::Close(_) => {}
         }
     }
 
     /// Whether what is staged, or will be next, comes after `txid` and depends on nothing before it: the replica was asked meanwhile.
-    fn is_past(&self, txid: Txid) -> bool {
-        let database = self.state.database.as_ref();
+    fn is_past(&mut self, txid: Txid) -> bool {
+        let database = self.state.database.as_mut();
         database.is_some_and(|database| database.is_past(txid).unwrap_or(false))
     }
 
@@ -361,6 +363,7 @@ impl Worker {
         self.state.opened_at = Some(self.env.clock.monotonic());
         self.claim()?;
         self.ask_replica()?;
+        self.fetch_base()?;
         let (mut database, switched) = Database::open(&self.env, &self.settings, &self.doubts)?;
         database.recall(self.state.succession);
         if switched {
@@ -370,7 +373,9 @@ impl Worker {
         let uploaded = self.shared.highest_uploaded();
         let ahead = self.state.ahead.max(uploaded).max(self.state.given);
         let must_rebase = self.state.must_rebase;
-        self.state.full = database.establish(ahead, self.state.replica_page_size, must_rebase)?;
+        let base = self.state.base.take();
+        self.state.full =
+            database.establish(ahead, self.state.replica_page_size, must_rebase, base)?;
         if self.state.full == Some(FullReason::ReplicaAhead) {
             self.shared.rebased();
         }
@@ -427,6 +432,24 @@ impl Worker {
             let end = (self.replica_end)().unwrap_or_default();
             self.state.ahead = end.highest;
             self.state.replica_page_size = end.page_size;
+        }
+        Ok(())
+    }
+
+    /// If what is staged can't be continued, what the replica holds tells what differs. Also before any lock is held: it may take as long
+    /// as a restore.
+    fn fetch_base(&mut self) -> Result<()> {
+        let ahead = self.state.ahead;
+        let alone = self.shared.links.len() == 1;
+        let given = self.shared.highest_uploaded().max(self.state.given);
+        if !alone || ahead == Txid::ZERO || given > ahead || self.state.base_tried == ahead {
+            return Ok(());
+        }
+        let local = staging::list_level(&self.env, &self.settings.meta_path.join("ltx/0"))?;
+        let behind = local.last().is_none_or(|name| name.max < ahead);
+        if behind || self.state.must_rebase {
+            self.state.base_tried = ahead;
+            self.state.base = (self.replica_base)(ahead);
         }
         Ok(())
     }

@@ -344,3 +344,59 @@ async fn a_page_changed_behind_sqlites_back_is_found_by_the_next_snapshot() {
     assert_eq!(pages, [1, 41]);
     assert_chain(&past.bench).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_state_folder_costs_what_changed_since() {
+    for page_size in [512, 4096, 65536] {
+        let past = Past::new(page_size).await;
+        past.app
+            .execute("UPDATE t SET b=zeroblob(400) WHERE id % 97 = 3", [])
+            .unwrap();
+        past.app
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .unwrap();
+        std::fs::remove_dir_all(past.bench.settings().meta_path).unwrap();
+        past.costs_what_changed("no state folder").await;
+        assert_chain(&past.bench).await;
+        past.bench.assert_contiguous().await;
+        // And from there on as if nothing had been.
+        let replicator = past.bench.start();
+        fill(&past.app, 5, 300);
+        replicator.sync().await.unwrap();
+        replicator.close().await;
+        past.bench.assert_restores().await;
+        assert_eq!(past.bench.full_files().await.len(), 1, "{page_size}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_ahead_costs_what_differs() {
+    let past = Past::new(4096).await;
+    // The state folder of before, as from a backup of the machine.
+    let meta = past.bench.settings().meta_path;
+    let kept = past.bench.dir.path().join("kept");
+    copy(&meta, &kept);
+    let replicator = past.bench.start();
+    for _ in 0..3 {
+        fill(&past.app, 10, 300);
+        replicator.sync().await.unwrap();
+    }
+    replicator.close().await;
+    std::fs::remove_dir_all(&meta).unwrap();
+    std::fs::rename(&kept, &meta).unwrap();
+    past.costs_what_changed("ahead").await;
+    assert_chain(&past.bench).await;
+    past.bench.assert_contiguous().await;
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}

@@ -2,14 +2,16 @@
 //!
 //! Promise: no failure here stops replication; without a ledger files only say less, and a gap costs a full copy.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use litestream_replica::Level;
+use litestream_replica::env::UnixMillis;
 use ltx::{Checksum, FileName, Txid};
 
 use super::Database;
+use crate::base::Base;
 use crate::depot::MERGED;
 use crate::error::{Error, Result};
 use crate::ledger::{Build, Ledger, State};
@@ -34,6 +36,25 @@ impl Database {
                 State::Lost
             }
         };
+    }
+
+    /// What a replica holds is what comes next after: its newest file is the newest local one, and its pages are those to compare with.
+    pub(super) fn adopt(&mut self, base: Base) -> Result<()> {
+        let (name, created) = (base.header.file_name(), base.header.timestamp_ms);
+        let path = self.staging.path(Level::L0, name);
+        let mut writer = self.staging.create(Level::L0, name)?;
+        writer
+            .write_all(&base.file)
+            .map_err(Error::io("write", &path))?;
+        self.staging
+            .publish(writer, Level::L0, name, UnixMillis(created))?;
+        let adopted = Ledger::adopt(&*self.env.disk, &self.settings.meta_path);
+        adopted.map_err(Error::io("rename to", self.staging.ledger_path()))?;
+        tracing::info!(db = %self.settings.path.display(), txid = %name.max, pages = base.header.commit, "the replica's pages are known, what differs will be captured");
+        self.base_page_size = Some(base.header.page_size);
+        self.ledger = State::Ready(base.ledger);
+        self.adopted = Some(name.max);
+        Ok(())
     }
 
     fn find_ledger(&self, local: Txid) -> Result<Option<Ledger>> {

@@ -24,7 +24,7 @@ pub(crate) mod large;
 pub(crate) mod layout;
 mod paint;
 pub(crate) mod parts;
-mod plan;
+pub(crate) mod plan;
 mod request;
 mod run;
 mod several;

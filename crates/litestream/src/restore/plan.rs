@@ -29,7 +29,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn new(files: Vec<FileInfo>) -> Result<Plan, RestoreError> {
+    pub(crate) fn new(files: Vec<FileInfo>) -> Result<Plan, RestoreError> {
         if files.is_empty() {
             return Err(RestoreError::NoBackup);
         }

@@ -1,0 +1,168 @@
+//! What a replica holds at its end, fetched as something to compare the database with when local state is gone or of another history.
+//!
+//! Promise: the pages are those that a restore would give, checked as a restore checks them; nothing is kept of them but their
+//! checksums, in a ledger of its own that lies beside the real one until it takes its place.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use litestream_replica::Level;
+use litestream_replica::chain::plan::Target as Point;
+use litestream_replica::env::{Disk, Env, File, Kind, Metadata, UnixMillis};
+use ltx::{Checksum, FileName, Header, PageNo, PageSize, Txid};
+
+use crate::error::{Error, Result};
+use crate::ledger::{Fill, Ledger};
+use crate::link::Link;
+use crate::restore::plan::Plan;
+use crate::restore::threads::{Output, fill};
+use crate::restore::{RestoreError, Target, fetch};
+
+/// A larger file is not fetched: it shows that a full copy is nothing unusual there.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+/// Reads at once.
+const PARALLELISM: usize = 8;
+
+/// See the module.
+pub(crate) struct Base {
+    /// The replica's newest file of level 0, which is to be the local one of that name.
+    pub file: Vec<u8>,
+    pub header: Header,
+    /// Stands for that file; not at its place yet.
+    pub ledger: Ledger,
+}
+
+impl Base {
+    /// Up to where it goes.
+    pub fn txid(&self) -> Txid {
+        self.header.max_txid
+    }
+}
+
+/// Fetches what a replica holds at `end`; `None` if that is not known to be its end, or can't be told.
+pub(crate) async fn fetch_base(
+    link: &Link,
+    env: &Env,
+    meta: &Path,
+    end: Txid,
+) -> Result<Option<Base>> {
+    let files = link.list_ahead(&*env.clock).await?;
+    let name = FileName::single(end);
+    let newest = files.iter().map(|f| f.name.max).max();
+    let Some(info) = files
+        .iter()
+        .find(|f| f.level == Level::L0 && f.name == name)
+    else {
+        return Ok(None);
+    };
+    if newest != Some(end) || info.size > FILE_BYTES_MAX {
+        return Ok(None);
+    }
+    let file = link.replica.read(Level::L0, name, 0, None).await?.to_vec();
+    let damaged = |source| Error::Restore(RestoreError::damaged(*info)(source));
+    let decoder = ltx::Decoder::new(&file[..]).map_err(damaged)?;
+    let header = *decoder.header();
+    decoder.finish().map_err(damaged)?;
+
+    let Ok(plan) = litestream_replica::chain::plan::plan(&files, Point::Txid(end)) else {
+        return Ok(None);
+    };
+    let plan = Plan::new(plan.needed())?;
+    let newest = fetch::header(&link.replica, env, plan.newest()).await?;
+    if (newest.page_size, newest.commit) != (header.page_size, header.commit) {
+        return Ok(None);
+    }
+    let failed = || Error::io("write", meta.join(Ledger::BESIDE));
+    let beside = Ledger::create_beside(&*env.disk, meta, newest.page_size).map_err(failed())?;
+    let sink = Arc::new(Sink {
+        fill: beside.fill(newest.commit),
+        page_size: newest.page_size,
+    });
+    let out = Output {
+        file: Arc::clone(&sink) as Arc<dyn File>,
+        path: meta.join(Ledger::BESIDE),
+    };
+    let target = Target::Txid(end);
+    fill(
+        (target, PARALLELISM),
+        &plan,
+        &newest,
+        out,
+        &link.replica,
+        env,
+        &|_| {},
+    )
+    .await?;
+    let ledger = sink.fill.finish(end).map_err(failed())?;
+    let sum = ledger.head().sum.value();
+    if header.chain().after.is_some_and(|after| after != sum) {
+        return Ok(None);
+    }
+    Ok(Some(Base {
+        file,
+        header,
+        ledger,
+    }))
+}
+
+/// Takes pages and keeps their checksums.
+struct Sink {
+    fill: Fill,
+    page_size: PageSize,
+}
+
+impl File for Sink {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let size = self.page_size.bytes();
+        let first = (offset / size as u64) as u32 + 1;
+        let pages = bytes.chunks_exact(size).zip(first..);
+        let sums = pages.filter_map(|(page, number)| {
+            let number = PageNo::new(number)?;
+            Some(Checksum::page(number, page))
+        });
+        self.fill.put(first, sums)
+    }
+
+    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Ok(0)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn start_writeback(&self, _: u64, _: u64) {}
+
+    fn metadata(&self) -> io::Result<Metadata> {
+        Ok(Metadata {
+            kind: Kind::Other,
+            len: 0,
+            modified: UnixMillis(0),
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            id: (0, 0),
+        })
+    }
+
+    fn set_modified(&self, _: UnixMillis) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Removes what an earlier attempt left.
+pub(crate) fn remove_leftover(disk: &dyn Disk, meta: &Path) -> io::Result<()> {
+    match disk.remove(&meta.join(Ledger::BESIDE)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
