@@ -25,6 +25,7 @@ mod staging;
 mod tidy;
 mod upkeep;
 mod upload;
+pub mod verify;
 pub mod wal;
 mod worker;
 
