@@ -27,6 +27,7 @@ mod stop;
 mod tidy;
 mod upkeep;
 mod upload;
+pub mod verify;
 pub mod wal;
 mod worker;
 

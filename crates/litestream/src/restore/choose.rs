@@ -57,7 +57,9 @@ pub(super) async fn choose_with(
     replica: &SharedReplica,
     times: &mut Times,
 ) -> Result<Backup, RestoreError> {
-    let ltx = plan_with(target, replica, times).await.map(Backup::Ltx);
+    let ltx = plan_with(target, replica, times, &[])
+        .await
+        .map(Backup::Ltx);
     let until = match target {
         // 0.3 counted no transactions.
         Target::Txid(_) => return ltx,

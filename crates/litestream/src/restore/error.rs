@@ -153,6 +153,22 @@ pub enum RestoreError {
         /// What came out.
         actual: u64,
     },
+    /// A file was made for another database than the files before it give, or gives another than it says.
+    #[error("decode database: {}: {what}", name(.file))]
+    BrokenChain {
+        /// The first file that does not fit.
+        file: FileInfo,
+        /// The contradiction.
+        what: String,
+    },
+    /// A file is damaged, and no others lead to the same state.
+    #[error("{error}; {}", way_out(*.good))]
+    NoOtherWay {
+        /// What is wrong with the file.
+        error: Box<RestoreError>,
+        /// The newest state before that can be restored without it, as far as names tell.
+        good: Option<Txid>,
+    },
     /// A file of a local replica cannot be read.
     #[error("cannot read {}: {}: {source}", name(.file), path.display())]
     Read {
@@ -216,6 +232,8 @@ impl RestoreError {
             | RestoreError::Mismatch { .. }
             | RestoreError::PageMissing { .. }
             | RestoreError::DatabaseChecksum { .. }
+            | RestoreError::BrokenChain { .. }
+            | RestoreError::NoOtherWay { .. }
             | RestoreError::Read { .. }
             | RestoreError::Fetch { .. }
             | RestoreError::V3(
@@ -245,6 +263,29 @@ impl RestoreError {
         }
     }
 
+    /// What was read of the replica is not what was written, or can't be read any more: other files may do without it.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.damaged_file().is_some()
+    }
+
+    /// The file that is damaged.
+    pub(crate) fn damaged_file(&self) -> Option<FileInfo> {
+        match self {
+            RestoreError::TooSmall(file)
+            | RestoreError::Damaged { file, .. }
+            | RestoreError::Mismatch { file, .. }
+            | RestoreError::DatabaseChecksum { file, .. }
+            | RestoreError::BrokenChain { file, .. } => Some(*file),
+            RestoreError::Read { file, source, .. }
+                if source.kind() != io::ErrorKind::PermissionDenied =>
+            {
+                Some(*file)
+            }
+            RestoreError::Fetch { file, source } if source.is_corrupt() => Some(*file),
+            _ => None,
+        }
+    }
+
     /// There is no backup, as opposed to one that cannot be reached or read.
     pub fn is_no_backup(&self) -> bool {
         matches!(self, RestoreError::NoBackup)
@@ -271,6 +312,15 @@ impl RestoreError {
             path,
             source,
         }
+    }
+}
+
+fn way_out(good: Option<Txid>) -> String {
+    match good {
+        Some(txid) => format!(
+            "no other files lead to the same state, the newest one before that can be restored is that of TXID {txid} (restore -txid {txid})"
+        ),
+        None => "and nothing can be restored without it".to_owned(),
     }
 }
 

@@ -172,6 +172,16 @@ impl Large {
         Ok(())
     }
 
+    /// What the file says of the database.
+    pub(crate) fn ends(&self) -> Result<Ends, RestoreError> {
+        let trailer = layout::decode_trailer(self.file.info, &self.header, &self.tail)?;
+        Ok(Ends {
+            info: self.file.info,
+            header: self.header,
+            post_apply: trailer.post_apply_checksum,
+        })
+    }
+
     /// All parts were given out: what the file says of the database, and whether its checksum is right, if all parts were read.
     pub(crate) fn close(&mut self) -> Result<(Ends, bool), RestoreError> {
         let trailer = layout::decode_trailer(self.file.info, &self.header, &self.tail)?;
@@ -181,11 +191,7 @@ impl Large {
             crc: self.crc.value(),
             len,
         };
-        let ends = Ends {
-            info: self.file.info,
-            header: self.header,
-            post_apply: trailer.post_apply_checksum,
-        };
+        let ends = self.ends()?;
         let verdict = self.file.fold.end(self.parts, rest, trailer.file_checksum);
         Ok((ends, self.file.judge(verdict)?))
     }

@@ -17,12 +17,7 @@ pub(crate) fn decode_header(
     page_size: Option<PageSize>,
 ) -> Result<Header, RestoreError> {
     let header = Header::decode(bytes).map_err(RestoreError::damaged(info))?;
-    if header.file_name() != info.name {
-        return Err(RestoreError::mismatch(
-            info,
-            format!("its header is that of {}", header.file_name()),
-        ));
-    }
+    check_name(info, &header)?;
     if let Some(page_size) = page_size.filter(|size| *size != header.page_size) {
         let what = format!(
             "its page size is {}, that of the newest file {page_size}",
@@ -31,6 +26,15 @@ pub(crate) fn decode_header(
         return Err(RestoreError::mismatch(info, what));
     }
     Ok(header)
+}
+
+/// Checks that a header is the one of this file.
+pub(crate) fn check_name(info: FileInfo, header: &Header) -> Result<(), RestoreError> {
+    if header.file_name() == info.name {
+        return Ok(());
+    }
+    let what = format!("its header is that of {}", header.file_name());
+    Err(RestoreError::mismatch(info, what))
 }
 
 /// Where the index lies, from the last bytes of a file.

@@ -11,6 +11,8 @@
 //! Promise: the output is either what it was, or the database at the target, complete, verified and durable.
 
 pub(crate) mod aside;
+mod attempts;
+mod blame;
 mod choose;
 pub(crate) mod claims;
 mod error;
@@ -22,11 +24,12 @@ mod in_use;
 mod integrity;
 pub(crate) mod large;
 pub(crate) mod layout;
+pub(crate) mod pace;
 mod paint;
 pub(crate) mod parts;
 pub(crate) mod plan;
 mod request;
-mod run;
+pub(crate) mod run;
 mod several;
 pub(crate) mod tally;
 mod target;

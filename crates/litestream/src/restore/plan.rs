@@ -75,18 +75,20 @@ const LISTINGS_MAX: usize = 3;
 
 /// Lists the replica and picks the files for `target`.
 pub async fn plan(target: Target, replica: &SharedReplica) -> Result<Plan, RestoreError> {
-    plan_with(target, replica, &mut Times::new()).await
+    plan_with(target, replica, &mut Times::new(), &[]).await
 }
 
-/// As [`plan`]; `times` are those that were read out of files before.
-pub(super) async fn plan_with(
+/// As [`plan`]; `times` are those that were read out of files before, `avoid` files that are damaged.
+pub(crate) async fn plan_with(
     target: Target,
     replica: &SharedReplica,
     times: &mut Times,
+    avoid: &[FileInfo],
 ) -> Result<Plan, RestoreError> {
     let mut tries = 1;
     loop {
-        let files = list(replica, tries == 1).await?;
+        let mut files = list(replica, tries == 1).await?;
+        files.retain(|file| !avoid.contains(file));
         match pick(target, replica, &files, times).await {
             Err(RestoreError::NonContiguous { .. } | RestoreError::NoBackup)
                 if tries < LISTINGS_MAX =>
@@ -100,10 +102,13 @@ pub(super) async fn plan_with(
 
 /// All files. Listed side by side, a file may seem to be missing that moves from one level to the next meanwhile. Listed
 /// upwards, one after the other, it is found: it is in the higher level before it leaves the lower.
-async fn list(replica: &SharedReplica, side_by_side: bool) -> Result<Vec<FileInfo>, RestoreError> {
+pub(crate) async fn list(
+    replica: &SharedReplica,
+    side_by_side: bool,
+) -> litestream_replica::Result<Vec<FileInfo>> {
     let levels: Vec<Level> = Level::all().collect();
     if side_by_side {
-        return Ok(list_all(replica, &levels, false).await?);
+        return list_all(replica, &levels, false).await;
     }
     let mut files = Vec::new();
     for level in levels {

@@ -4,32 +4,24 @@
 //! behind, and no failure changes what is at the output.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use litestream_replica::SharedReplica;
-use litestream_replica::chain::before::Times;
 use litestream_replica::env::{Env, File, UnixMillis};
 use ltx::{Header, PAGE_HEADER_SIZE, Txid};
 use tokio::sync::oneshot;
 
-use super::choose::{Backup, choose_with};
+use super::attempts::Attempts;
+use super::blame::blame;
+use super::choose::Backup;
 use super::error::RestoreError;
 use super::fetch;
 use super::integrity::{self, IntegrityCheck, Interrupt};
-use super::plan::{Plan, Target, plan_with};
+use super::plan::Plan;
 use super::request::{Event, Outcome, Progress, Request};
 use super::target::Destination;
 use super::temp::Temp;
-use super::threads::{self, Output};
+use super::threads::{self, How, Output};
 use super::v3;
-
-/// How often a restore begins anew with a plan that was tried before: waiting may help, if listings lag behind.
-const SAME_MAX: usize = 8;
-/// How often it begins anew at all. Each new plan shows that the replica was compacted meanwhile, so this is only reached by
-/// a restore that takes longer than files are kept, again and again.
-const PLANS_MAX: usize = 100;
-/// The first wait before that; it doubles while the plan stays the same.
-const PLAN_WAIT: Duration = Duration::from_millis(20);
 
 /// What else is to be done before the database gets its final name: called with the state that was restored and the
 /// finished file, which is not durable yet.
@@ -55,10 +47,7 @@ pub(crate) async fn run_prepared(
     prepare: Option<Prepare>,
 ) -> Result<Outcome, RestoreError> {
     let destination = Destination::check(&*env.disk, &request.output, request.force)?;
-    let mut attempts = Attempts {
-        only_ltx: prepare.is_some(),
-        ..Attempts::default()
-    };
+    let mut attempts = Attempts::new(prepare.is_some());
     loop {
         // Each attempt writes a file of its own: nothing of an older plan gets into the result.
         let restored = match attempts.choose(request.target, &replica).await {
@@ -91,74 +80,21 @@ pub(crate) async fn run_prepared(
     }
 }
 
-/// The plans of a restore, one after the other.
-#[derive(Default)]
-struct Attempts {
-    only_ltx: bool,
-    times: Times,
-    last: Option<Backup>,
-    all: usize,
-    same: usize,
-}
-
-impl Attempts {
-    async fn choose(
-        &mut self,
-        target: Target,
-        replica: &SharedReplica,
-    ) -> Result<Backup, RestoreError> {
-        let backup = if self.only_ltx {
-            Backup::Ltx(plan_with(target, replica, &mut self.times).await?)
-        } else {
-            choose_with(target, replica, &mut self.times).await?
-        };
-        if let (Target::Latest, Some(last)) = (target, &self.last) {
-            check_order(last, &backup)?;
+/// Says which file breaks the chain, if that is what is wrong.
+pub(crate) async fn named(
+    error: RestoreError,
+    plan: &Plan,
+    parallelism: usize,
+    replica: &SharedReplica,
+    env: &Env,
+) -> RestoreError {
+    match error {
+        RestoreError::BrokenChain { .. } | RestoreError::DatabaseChecksum { .. } => {
+            blame(plan, parallelism, replica, env)
+                .await
+                .unwrap_or(error)
         }
-        if self.last.as_ref() != Some(&backup) {
-            self.same = 0;
-            self.last = Some(backup.clone());
-        }
-        Ok(backup)
-    }
-
-    /// How long to wait before the next; the error, if there should be none.
-    fn after(&mut self, error: RestoreError) -> Result<Duration, RestoreError> {
-        self.all += 1;
-        if let RestoreError::Late(late) = &error {
-            let known = self.times.len();
-            let late = late.iter().map(|(f, made)| ((f.level, f.name), *made));
-            self.times.extend(late);
-            return if self.times.len() > known && self.all < PLANS_MAX {
-                Ok(Duration::ZERO)
-            } else {
-                Err(error)
-            };
-        }
-        self.same += 1;
-        if !error.plan_is_stale() || self.same >= SAME_MAX || self.all >= PLANS_MAX {
-            return Err(error);
-        }
-        // A name may stand for another file now.
-        self.times.clear();
-        tracing::info!(%error, attempt = self.all, "planning the restore again");
-        Ok(PLAN_WAIT * (1 << (self.same - 1)))
-    }
-}
-
-/// The newest state must not become older from one listing to the next.
-fn check_order(last: &Backup, backup: &Backup) -> Result<(), RestoreError> {
-    let is_older = backup.created() < last.created();
-    match (last, backup) {
-        (Backup::Ltx(last), Backup::Ltx(plan)) if plan.max() < last.max() => {
-            let (before, now) = (last.max(), plan.max());
-            Err(RestoreError::WentBack { before, now })
-        }
-        (Backup::Ltx(_), Backup::V3(_)) if is_older => Err(RestoreError::Vanished("LTX files")),
-        (Backup::V3(_), Backup::Ltx(_)) if is_older => {
-            Err(RestoreError::Vanished("objects of Litestream 0.3"))
-        }
-        _ => Ok(()),
+        error => error,
     }
 }
 
@@ -192,12 +128,20 @@ async fn restore(
     })
     .await?;
 
-    let how = (request.target, request.parallelism);
+    let how = How {
+        target: request.target,
+        parallelism: request.parallelism,
+        pace: None,
+    };
     let out = Output {
         file: temp.file(),
         path: temp.path().to_owned(),
     };
-    let proved = threads::fill(how, plan, &header, out, replica, env, progress).await?;
+    let filled = threads::fill(how, plan, &header, out, replica, env, progress).await;
+    let proved = match filled {
+        Ok(proved) => proved,
+        Err(error) => return Err(named(error, plan, request.parallelism, replica, env).await),
+    };
     if let Some(prepare) = prepare {
         let (file, txid) = (temp.file(), plan.max());
         on_thread(env, move || prepare(txid, &*file)).await?;
@@ -217,7 +161,7 @@ async fn restore(
 }
 
 /// A damaged header must not make us reserve space for pages that no file can hold.
-fn check_size(plan: &Plan, header: &Header) -> Result<(), RestoreError> {
+pub(crate) fn check_size(plan: &Plan, header: &Header) -> Result<(), RestoreError> {
     // The smallest LZ4 block for a page is about a 255th of it.
     let frame_min = PAGE_HEADER_SIZE as u64 + 4 + u64::from(header.page_size.get()) / 256;
     let lock_page = u64::from(header.commit >= header.page_size.lock_page().get());

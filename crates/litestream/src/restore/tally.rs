@@ -23,12 +23,12 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// Checksum of the database after it, if it says one.
-    fn after(&self) -> Option<Checksum> {
+    pub(crate) fn after(&self) -> Option<Checksum> {
         Checksum::from_stored(self.post_apply).or(self.header.chain().after)
     }
 
     /// And before it.
-    fn before(&self) -> Option<Checksum> {
+    pub(crate) fn before(&self) -> Option<Checksum> {
         Checksum::from_stored(self.header.pre_apply_checksum).or(self.header.chain().before)
     }
 }
@@ -136,5 +136,8 @@ fn check_adjacent(newer: &Ends, older: &Ends) -> Result<(), RestoreError> {
         "it applies to a database with checksum {before:016x}, but {} leaves one with {after:016x}",
         older.info.name
     );
-    Err(RestoreError::mismatch(newer.info, what))
+    Err(RestoreError::BrokenChain {
+        file: newer.info,
+        what,
+    })
 }

@@ -17,6 +17,7 @@ use super::error::RestoreError;
 use super::fetch::{self, Fetch, Local, Remote};
 use super::flush::Flush;
 use super::held::Held;
+use super::pace::{Pace, Paced};
 use super::parts::{Limits, Parts};
 use super::plan::{Plan, Target};
 use super::request::{Event, Progress};
@@ -30,6 +31,13 @@ const PIECES_BYTES: usize = 8 << 20;
 /// A part's pages, inflated.
 const PAGES_BYTES: usize = 4 << 20;
 
+/// How to read.
+pub(crate) struct How {
+    pub(crate) target: Target,
+    pub(crate) parallelism: usize,
+    pub(crate) pace: Option<Arc<Pace>>,
+}
+
 /// Where pages go.
 pub(crate) struct Output {
     pub(crate) file: Arc<dyn File>,
@@ -39,7 +47,7 @@ pub(crate) struct Output {
 
 /// Fills the output from the files of the plan. Whether the newest of them says what the database's checksum is, which then is right.
 pub(crate) async fn fill(
-    (target, parallelism): (Target, usize),
+    how: How,
     plan: &Plan,
     header: &Header,
     out: Output,
@@ -47,8 +55,12 @@ pub(crate) async fn fill(
     env: &Env,
     progress: Progress<'_>,
 ) -> Result<bool, RestoreError> {
-    let crew = Crew::new(plan.newest(), parallelism, replica, env);
-    let (fetch, mut requests) = crew.fetch(replica, env);
+    let crew = Crew::new(plan.newest(), how.parallelism, replica, env);
+    let (mut fetch, mut requests) = crew.fetch(replica, env);
+    if let Some(pace) = &how.pace {
+        let pace = Arc::clone(pace);
+        fetch = Box::new(Paced { inner: fetch, pace });
+    }
     let Crew { threads, piece, .. } = crew;
     let newest_first = plan.files.iter().rev().copied().collect();
     let job = Arc::new(Job {
@@ -72,7 +84,7 @@ pub(crate) async fn fill(
         running: AtomicUsize::new(0),
         error: Mutex::new(None),
     });
-    let _stop = StopOnDrop(Arc::clone(&job));
+    let _stop = StopOnDrop(Arc::clone(&job), how.pace);
     let tasks = start(&job, threads, env)?;
     let mut flush = attend(&job, &mut requests, replica, env, progress).await;
     for task in tasks {
@@ -91,7 +103,7 @@ pub(crate) async fn fill(
         });
     }
     let proved = job.tally.judge()?;
-    if let Target::Timestamp(time) = target {
+    if let Target::Timestamp(time) = how.target {
         check_times(&job.tally, time)?;
     }
     Ok(proved)
@@ -108,10 +120,13 @@ fn check_times(tally: &Tally, before: UnixMillis) -> Result<(), RestoreError> {
     }
 }
 
-struct StopOnDrop(Arc<Job>);
+struct StopOnDrop(Arc<Job>, Option<Arc<Pace>>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
+        if let Some(pace) = &self.1 {
+            pace.stop();
+        }
         self.0.stop();
     }
 }
