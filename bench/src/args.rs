@@ -38,7 +38,7 @@ pub fn help(scenarios: &[&str]) -> String {
 
   --rounds N        repetitions (each scenario has its own default)
   --size MB         size of the database or of the work, smaller for a try
-  --minutes M       idle: how long to look (default 5)
+  --minutes M       idle: how long to look (default 5); replicas: how long one is away (1)
   --page-sizes A,B  critical, large: only these page sizes
   --part NAME       only this part of a scenario: restore (snapshot, many), first-copy (mixed, random),
                     ingest (blobs, transaction, rows), writers (paced, full), large (sizes, backlog, transaction)

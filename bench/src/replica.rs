@@ -71,8 +71,16 @@ pub fn wait_made(
         let entries = folders.into_iter().flat_map(std::fs::read_dir).flatten();
         entries.flatten().map(|entry| entry.path()).collect()
     };
-    let (known, finished): (Vec<PathBuf>, _) = (entries(), files(&replica, number));
     let start = Instant::now();
+    let (known, finished): (Vec<PathBuf>, _) = loop {
+        let (known, finished): (Vec<PathBuf>, _) = (entries(), files(&replica, number));
+        // What is being made already began at an unknown time.
+        let is_temporary = |path: &PathBuf| path.to_string_lossy().contains(".tmp");
+        if !known.iter().any(is_temporary) || start.elapsed() > limit {
+            break (known, finished);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
     let mut began = None;
     loop {
         let now: Vec<PathBuf> = entries();

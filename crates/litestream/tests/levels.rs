@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, assert_same, fill, image};
 use litestream::{Policy, Replicator, Settings, restore};
-use litestream_replica::env::{Clock, Monotonic, UnixMillis};
+use litestream_replica::env::{Clock, HEAVY_MAX, Monotonic, UnixMillis};
 use litestream_replica::faulty::{Faulty, Op, When};
 use litestream_replica::memory::Memory;
 use litestream_replica::{ErrorKind, Level, SharedReplica};
@@ -414,6 +414,31 @@ async fn close_does_not_wait_for_a_merge_that_reads_dead_storage() {
     tokio::time::timeout(Duration::from_secs(2), replicator.close())
         .await
         .expect("closed at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_wait_for_a_place_and_level_0_does_not() {
+    let bench = Bench::new();
+    let app = bench.app(4096);
+    let places = bench.env.spawn.heavy();
+    let taken = places.acquire_many(HEAVY_MAX as u32).await.unwrap();
+    let policy = Policy {
+        levels: vec![(level(1), Duration::from_millis(50))],
+        ..Policy::uploads_only()
+    };
+    let replicator = bench.start_with(settings(&bench, policy));
+    for _ in 0..20 {
+        fill(&app, 2, 300);
+        replicator.sync().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(names(&bench.replica, 1).await, []);
+    drop(taken);
+    soon("level 1 is filled", async || {
+        !names(&bench.replica, 1).await.is_empty()
+    })
+    .await;
+    replicator.close().await;
 }
 
 /// A clock that somebody sets.

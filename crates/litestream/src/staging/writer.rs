@@ -4,14 +4,17 @@
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use litestream_replica::env::{Env, File, Metadata, UnixMillis};
+use litestream_replica::env::{Env, File, Metadata, Task, UnixMillis};
 use ltx::FileName;
 use parking_lot::Mutex;
 
 use super::{TEMP_SUFFIX, remove_if_there};
 use crate::error::{Error, Result};
+
+/// Large enough for the disk's full speed, small enough to leave little for the end.
+const FLUSH_BYTES: u64 = 32 << 20;
 
 /// Makes files with the mode and owner of the database, since they contain its content.
 #[derive(Clone)]
@@ -60,6 +63,7 @@ impl Maker {
             file: file.into(),
             temp,
             position: 0,
+            flush: Flush::default(),
             finished: false,
             leftovers: self.leftovers.clone(),
         })
@@ -107,14 +111,57 @@ pub struct Writer {
     file: Arc<dyn File>,
     temp: PathBuf,
     position: u64,
+    flush: Flush,
     finished: bool,
     leftovers: Leftovers,
+}
+
+/// Begins to bring a large file to the disk while the rest of it is still being made, or all of it would be waited for at the end.
+#[derive(Default)]
+struct Flush {
+    /// Bytes that had been written when the last flush began.
+    begun: u64,
+    running: Option<(Outcome, Box<dyn Task>)>,
+}
+
+type Outcome = Arc<OnceLock<io::Result<()>>>;
+
+impl Flush {
+    /// Begins a flush if enough was written since the last one began, and that one has ended.
+    fn advance(&mut self, written: u64, file: &Arc<dyn File>, env: &Env) -> io::Result<()> {
+        let is_running = |(outcome, _): &(Outcome, _)| outcome.get().is_none();
+        if written - self.begun < FLUSH_BYTES || self.running.as_ref().is_some_and(is_running) {
+            return Ok(());
+        }
+        self.wait()?;
+        self.begun = written;
+        let (outcome, file) = (Outcome::default(), Arc::clone(file));
+        let told = Arc::clone(&outcome);
+        let work = move || {
+            let _ = told.set(file.sync()); // nobody else sets it
+        };
+        let task = env.spawn.spawn("flush", Box::new(work))?;
+        self.running = Some((outcome, task));
+        Ok(())
+    }
+
+    /// Waits for the flush that runs. Its failure must not be lost: the system tells of it only once.
+    fn wait(&mut self) -> io::Result<()> {
+        let Some((outcome, task)) = self.running.take() else {
+            return Ok(());
+        };
+        task.join()?;
+        let outcome = Arc::into_inner(outcome).and_then(OnceLock::into_inner);
+        outcome.unwrap_or(Ok(()))
+    }
 }
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write_at(bytes, self.position)?;
         self.position += bytes.len() as u64;
+        let env = &self.leftovers.env;
+        self.flush.advance(self.position, &self.file, env)?;
         Ok(bytes.len())
     }
 
@@ -136,6 +183,7 @@ impl Writer {
 
     /// Gives the whole file its name. It need not be durable.
     pub fn publish(mut self, path: &Path, created: UnixMillis) -> Result<()> {
+        self.flush.wait().map_err(Error::io("sync", &self.temp))?;
         self.file
             .set_modified(created)
             .map_err(Error::io("set time of", &self.temp))?;
@@ -151,6 +199,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        let _ = self.flush.wait(); // it is given up, or this was asked
         if !self.finished {
             self.leftovers.discard(&self.temp);
         }

@@ -98,15 +98,13 @@ impl Upkeep {
     fn next(&self) -> Option<(Duration, Duty)> {
         let position = self.link.position()?;
         let (now, clock) = (self.env.clock.now(), self.env.clock.monotonic());
-        // The top bits as a fraction.
-        let chance = (self.env.entropy.next_u64() >> 32) as f64 / f64::from(u32::MAX);
+        let jitter = self.jitter();
         let spans = [self.policy.l0_retention, self.policy.snapshot_retention];
         let behind = spans.map(|span| {
             let millis = now.0.saturating_sub(self.now_for(span).0);
             Duration::from_millis(u64::try_from(millis).unwrap_or(0))
         });
-        let mut state = self.state.lock();
-        let jitter = *state.jitter.get_or_insert(chance);
+        let state = self.state.lock();
         let catalogue = self.link.catalogue.lock();
         let view = View {
             catalogue: &catalogue,
@@ -133,6 +131,17 @@ impl Upkeep {
         duties.min()
     }
 
+    /// The same for as long as the process runs.
+    fn jitter(&self) -> f64 {
+        let known = self.state.lock().jitter;
+        known.unwrap_or_else(|| {
+            // The top bits as a fraction.
+            let jitter = (self.env.entropy.next_u64() >> 32) as f64 / f64::from(u32::MAX);
+            self.state.lock().jitter = Some(jitter);
+            jitter
+        })
+    }
+
     async fn perform(&self, duty: Duty) {
         let result = match duty {
             Duty::Compact(Level::L1) => self.compact_up_to(Txid::new(u64::MAX)).await,
@@ -142,7 +151,7 @@ impl Upkeep {
             Duty::TrimSnapshots => self.trim_snapshots().await,
         };
         let (now, clock) = (self.env.clock.now(), self.env.clock.monotonic());
-        let chance = self.env.entropy.next_u64();
+        let chance = result.is_err().then(|| self.env.entropy.next_u64());
         let mut state = self.state.lock();
         match result {
             Ok(()) => {
@@ -158,7 +167,7 @@ impl Upkeep {
                     .failed
                     .entry(duty)
                     .or_insert((Backoff::new(FAILED_WAIT), clock));
-                *until = clock + backoff.next(chance);
+                *until = clock + backoff.next(chance.unwrap_or_default());
                 self.link.upkeep(Some(error.to_string()));
             }
         }

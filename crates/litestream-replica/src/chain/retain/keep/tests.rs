@@ -118,6 +118,16 @@ fn without_a_snapshot_before_the_window_all_files_stay() {
     assert_eq!(kept_after(&junk, HOUR, &KeepRules::default()), junk);
 }
 
+#[test]
+fn duplicates_and_extreme_times() {
+    let (old, base, new) = (file(9, 1, 5, 9500), file(9, 1, 10, 9000), file(9, 1, 20, 0));
+    let files = [old, old, base, base, new, new];
+    let gone = |now, window| keep_rules_retention(&files, now, window, &KeepRules::default());
+    assert_eq!(gone(NOW, HOUR), [(old.level, old.name)]);
+    assert_eq!(gone(NOW, Duration::MAX), []);
+    assert_eq!(gone(UnixMillis(i64::MIN), HOUR), []);
+}
+
 fn replica() -> impl Strategy<Value = Vec<FileInfo>> {
     let runs = || prop::collection::vec(1..6u64, 1..20);
     let parts = (
