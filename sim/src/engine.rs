@@ -68,6 +68,7 @@ impl Engine {
         settings: Settings,
     ) -> Engine {
         world.note(|| format!("engine {process:?} starts"));
+        world.engine_starts(process);
         let asked: Rc<RefCell<VecDeque<(Ask, Answer)>>> = Rc::default();
         let status: Rc<RefCell<Status>> = Rc::default();
         let open: Rc<Cell<u32>> = Rc::default();

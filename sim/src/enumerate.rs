@@ -19,6 +19,7 @@ use crate::operator::base_faults;
 use crate::plan::{Backend, Feature, Plan};
 use crate::sched::{self, Config};
 use crate::vfs;
+use crate::witness::Witness;
 use crate::world::World;
 use point::Calls;
 pub use point::{Kind, Point, points};
@@ -95,7 +96,7 @@ pub fn play(scene: &'static Scene, point: Option<Point>, options: Options) -> Ou
     let report = sched::run(config, move || {
         let world = World::new(Rc::new(plan));
         world.disk.set_faults(base_faults());
-        vfs::install(world.disk.clone(), Some(Rc::new(world.history.clone())));
+        vfs::install(world.disk.clone(), Some(Rc::new(Witness::new(&world))));
         let mut stage = Stage::new(&world, scene, point);
         perform(&mut stage);
         let mut outcome = result.borrow_mut();

@@ -201,6 +201,24 @@ pub fn closed(world: &World) {
     }
 }
 
+/// TXIDs between the first and the last of the replica that are in none of its files but snapshots: first and last of each hole.
+pub fn holes(world: &World) -> Vec<(ltx::Txid, ltx::Txid)> {
+    let files: BTreeSet<(ltx::Txid, ltx::Txid)> = world
+        .stored()
+        .into_keys()
+        .filter(|(level, ..)| *level != Level::SNAPSHOT)
+        .map(|(_, min, max)| (min, max))
+        .collect();
+    let (mut holes, mut end) = (Vec::new(), None::<ltx::Txid>);
+    for (min, max) in files {
+        if let Some(end) = end.filter(|end| min > end.next()) {
+            holes.push((end.next(), ltx::Txid::new(min.get() - 1)));
+        }
+        end = end.max(Some(max));
+    }
+    holes
+}
+
 /// Whether a snapshot waits for a replica.
 pub fn snapshots_staged(world: &World) -> bool {
     let staged = world.disk.list(Path::new(&format!("{STATE}/ltx/9")));

@@ -1,6 +1,7 @@
 //! What everybody in an episode knows: the plan, the disk, the storage, the history, and what went wrong.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct World {
     /// What was committed.
     pub history: History,
     violations: Rc<RefCell<Vec<String>>>,
+    /// Processes in which the engine runs or ran.
+    engines: Rc<RefCell<BTreeSet<Process>>>,
 }
 
 /// Whether there are two replicas.
@@ -79,6 +82,7 @@ impl World {
             plan,
             disk,
             violations: Rc::default(),
+            engines: Rc::default(),
         }
     }
 
@@ -88,6 +92,16 @@ impl World {
             Backend::Folder => Arc::new(FileReplica::new(FOLDER.into(), env.clone(), None)),
             _ => Arc::new(self.storage.used_by(env.clone())),
         }
+    }
+
+    /// The engine runs in this process.
+    pub fn engine_starts(&self, process: Process) {
+        self.engines.borrow_mut().insert(process);
+    }
+
+    /// Whether it is one of the engine's.
+    pub fn is_engine(&self, process: Process) -> bool {
+        self.engines.borrow().contains(&process)
     }
 
     /// All replicas as a process sees them.

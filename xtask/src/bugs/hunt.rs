@@ -1,8 +1,8 @@
-//! Runs episodes until one fails that is good without the bug.
+//! Runs episodes, and strikes every call of the enumeration's scenes, until something fails that is good without the bug.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,10 @@ use anyhow::{Context as _, Result, bail};
 const JOBS: u64 = 2;
 /// Episodes that one of them runs.
 const BLOCK: u64 = 500;
+/// One of them begins with so few points of each scene…
+const FEW: u64 = 60;
+/// …and takes all of them if that and the episodes have found nothing for so long.
+const ALL_AFTER: Duration = Duration::from_mins(1);
 
 /// How a bug showed.
 pub(super) struct Found {
@@ -22,7 +26,7 @@ pub(super) struct Found {
     pub(super) seconds: f64,
     /// Episodes run until then, about.
     pub(super) episodes: u64,
-    /// Of the episode; `None` if the program died.
+    /// Of the episode; `None` if the program died, or it was a scene.
     pub(super) seed: Option<u64>,
 }
 
@@ -30,6 +34,8 @@ pub(super) struct Found {
 enum Event {
     /// In the episode of this seed a promise was broken.
     Failed { seed: u64, what: String },
+    /// A scene came to no good end. By these arguments it can be played again.
+    Struck { replay: Vec<String>, what: String },
     /// The program died in these episodes.
     Died { from: u64, how: String },
     /// A block is done.
@@ -92,6 +98,15 @@ fn watch(
                 }
                 known += 1;
             }
+            Ok(Event::Struck { replay, what }) => {
+                let scene = replay.get(2).map_or("", String::as_str);
+                let kind = replay.last().map_or("", String::as_str);
+                let found = found(format!("scene {scene}, {kind}: {what}"), None, 0);
+                if ends_well(Command::new(plain).args(&replay)) {
+                    return Ok(found);
+                }
+                known += 1;
+            }
             Ok(Event::Died { from, how }) if is_good(plain, from, BLOCK) => {
                 return Ok(found(how, None, BLOCK));
             }
@@ -106,10 +121,12 @@ fn watch(
 
 /// Whether nothing is wrong without the bug.
 fn is_good(plain: &Path, from: u64, seeds: u64) -> bool {
-    sim(plain, from, seeds)
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+    ends_well(&mut sim(plain, from, seeds))
+}
+
+fn ends_well(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn sim(program: &Path, from: u64, seeds: u64) -> Command {
@@ -122,7 +139,6 @@ fn sim(program: &Path, from: u64, seeds: u64) -> Command {
         "--again",
         "0",
     ]);
-    command.stdin(Stdio::null()).stderr(Stdio::null());
     command
 }
 
@@ -136,44 +152,87 @@ struct Job {
 impl Job {
     /// Runs block after block.
     fn run(&self, program: &Path, slot: usize, events: &Sender<Event>) {
+        let start = Instant::now();
+        let mut scenes = if slot == 0 { Scenes::Done } else { Scenes::Few };
         while !self.over.load(Ordering::Relaxed) {
-            let from = self.next.fetch_add(BLOCK, Ordering::Relaxed);
-            let Ok(mut child) = sim(program, from, BLOCK).stdout(Stdio::piped()).spawn() else {
-                return;
-            };
-            let lines = child.stdout.take().map(BufReader::new);
-            *lock(&self.children[slot]) = Some(child);
-            let mut failed = false;
-            for line in lines
-                .into_iter()
-                .flat_map(BufReader::lines)
-                .map_while(Result::ok)
-            {
-                if let Some((seed, what)) =
-                    line.strip_prefix("FAILED ").and_then(|l| l.split_once(' '))
-                    && let Ok(seed) = seed.parse()
-                {
-                    failed = true;
-                    let what = what.to_owned();
-                    let _ = events.send(Event::Failed { seed, what });
+            match scenes {
+                Scenes::Few => {
+                    self.scenes(program, slot, FEW, events);
+                    scenes = Scenes::All;
+                }
+                Scenes::All if start.elapsed() > ALL_AFTER => {
+                    self.scenes(program, slot, 1, events);
+                    scenes = Scenes::Done;
+                }
+                Scenes::All | Scenes::Done => {
+                    if self.block(program, slot, events).is_none() {
+                        return;
+                    }
                 }
             }
-            let child = lock(&self.children[slot]).take();
-            let status = child.and_then(|mut child| child.wait().ok());
-            if self.over.load(Ordering::Relaxed) {
-                return;
-            }
-            let event = match status {
-                Some(status) if !status.success() && !failed => Event::Died {
-                    from,
-                    how: format!("the program died: {status}"),
-                },
-                _ => Event::Done,
-            };
-            if events.send(event).is_err() {
-                return;
-            }
         }
+    }
+
+    /// Every so many points of all scenes.
+    fn scenes(&self, program: &Path, slot: usize, every: u64, events: &Sender<Event>) {
+        let mut command = Command::new(program);
+        command.args(["--enumerate", "--every", &every.to_string()]);
+        let mut what = None;
+        self.watch(command, slot, |line| {
+            if let Some(text) = line.strip_prefix("FAILED ") {
+                what = Some(text.to_owned());
+            } else if let Some(replay) = line.trim_start().strip_prefix("sim --enumerate")
+                && let Some(what) = what.take()
+            {
+                let words = replay.split_whitespace().filter(|word| *word != "--log");
+                let replay = ["--enumerate"].into_iter().chain(words);
+                let replay = replay.map(str::to_owned).collect();
+                let _ = events.send(Event::Struck { replay, what });
+            }
+        });
+    }
+
+    /// Some episodes. `None` if there is nobody left to tell.
+    fn block(&self, program: &Path, slot: usize, events: &Sender<Event>) -> Option<()> {
+        let from = self.next.fetch_add(BLOCK, Ordering::Relaxed);
+        let mut failed = false;
+        let status = self.watch(sim(program, from, BLOCK), slot, |line| {
+            if let Some((seed, what)) = line.strip_prefix("FAILED ").and_then(|l| l.split_once(' '))
+                && let Ok(seed) = seed.parse()
+            {
+                failed = true;
+                let what = what.to_owned();
+                let _ = events.send(Event::Failed { seed, what });
+            }
+        });
+        if self.over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let event = match status? {
+            status if !status.success() && !failed => Event::Died {
+                from,
+                how: format!("the program died: {status}"),
+            },
+            _ => Event::Done,
+        };
+        events.send(event).ok()
+    }
+
+    /// Runs a program and hands on what it says.
+    fn watch(
+        &self,
+        mut command: Command,
+        slot: usize,
+        mut line: impl FnMut(&str),
+    ) -> Option<ExitStatus> {
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).spawn().ok()?;
+        let lines = child.stdout.take().map(BufReader::new);
+        *lock(&self.children[slot]) = Some(child);
+        let lines = lines.into_iter().flat_map(BufReader::lines);
+        lines.map_while(Result::ok).for_each(|text| line(&text));
+        let child = lock(&self.children[slot]).take();
+        child.and_then(|mut child| child.wait().ok())
     }
 
     /// Ends the programs that still run.
@@ -185,6 +244,14 @@ impl Job {
             }
         }
     }
+}
+
+/// How far a job is with the scenes.
+#[derive(Clone, Copy)]
+enum Scenes {
+    Few,
+    All,
+    Done,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
