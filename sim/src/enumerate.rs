@@ -15,6 +15,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use litestream::Policy;
+
 use crate::operator::base_faults;
 use crate::plan::{Backend, Feature, Plan};
 use crate::sched::{self, Config};
@@ -41,6 +43,8 @@ pub struct Scene {
     pub capture_bytes_max: usize,
     /// Whether snapshots belong to it.
     pub snapshots: bool,
+    /// What the engine makes of the replica.
+    pub policy: fn() -> Policy,
     /// What comes before.
     setup: fn(&mut Stage) -> Played,
     /// What is looked at.
@@ -57,6 +61,7 @@ impl Scene {
         checkpoint_pages: 1000,
         capture_bytes_max: 16 << 20,
         snapshots: false,
+        policy: Policy::uploads_only,
         setup: |_| Ok(()),
         act: |_| Ok(()),
     };
@@ -94,7 +99,7 @@ pub fn play(scene: &'static Scene, point: Option<Point>, options: Options) -> Ou
     };
     let plan = plan(scene, point, options);
     let report = sched::run(config, move || {
-        let world = World::new(Rc::new(plan));
+        let world = World::with_policy(Rc::new(plan), (scene.policy)());
         world.disk.set_faults(base_faults());
         vfs::install(world.disk.clone(), Some(Rc::new(Witness::new(&world))));
         let mut stage = Stage::new(&world, scene, point);

@@ -281,7 +281,7 @@ fn small_commits(world: &World, operator: &mut Operator) {
 
 /// O9: where everything works again, a commit comes into the replica soon, and not only with the next checkpoint.
 fn comes_soon(world: &World, operator: &mut Operator) -> bool {
-    let mut rng = world.plan.rng(905, 0);
+    let mut rng = world.plan.rng(907, 0);
     let pauses = rng.pick(&[&[][..], &[], &[], &[0], &[3], &[70, 70]]);
     pauses.iter().all(|pause| {
         sched::sleep(pause * SECOND);
@@ -320,7 +320,7 @@ const SETTLED_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// O11: while nothing is committed nothing is stored, and the storage is left alone.
 fn idle(world: &World) {
     let seconds = world.plan.rng(903, 0).pick(&[3, 3, 3, 3, 3, 3, 3, 130]);
-    let policy = crate::engine::policy(&world.plan);
+    let policy = &world.policy;
     let timers = policy.levels.iter().map(|(_, interval)| *interval);
     let timers = timers.chain([
         policy.snapshot_interval,

@@ -1,4 +1,4 @@
-//! O14: what is staged outlives a power failure before the frames that it stands for may be overwritten.
+//! O16: what is staged outlives a power failure before the frames that it stands for may be overwritten.
 //!
 //! Sees every write to the database file. The engine writes it only when it checkpoints, and then all that it has staged must be
 //! durable: what is in the database file by now need not be in the WAL any more.
@@ -53,7 +53,7 @@ impl Observer for Witness {
                 self.looks.set(false);
                 let name = name.to_string_lossy();
                 self.world.violation(format!(
-                    "O14: {name} is not durable, and its frames are written to the database"
+                    "O16: {name} is not durable, and its frames are written to the database"
                 ));
             }
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use litestream::Policy;
 use litestream_replica::env::Env;
 use litestream_replica::file::FileReplica;
 use litestream_replica::{Level, SharedReplica};
@@ -39,6 +40,8 @@ pub struct World {
     pub second: Option<SimReplica>,
     /// What was committed.
     pub history: History,
+    /// What the engine is told to make of the replica.
+    pub policy: Rc<Policy>,
     violations: Rc<RefCell<Vec<String>>>,
     /// Processes in which the engine runs or ran.
     engines: Rc<RefCell<BTreeSet<Process>>>,
@@ -64,6 +67,12 @@ fn content(storage: &SimReplica) -> Stored {
 impl World {
     /// An empty world. Must be called in an episode.
     pub fn new(plan: Rc<Plan>) -> World {
+        let policy = crate::engine::policy(&plan);
+        World::with_policy(plan, policy)
+    }
+
+    /// The same, with a policy that the plan does not draw.
+    pub fn with_policy(plan: Rc<Plan>, policy: Policy) -> World {
         let disk = SimDisk::new();
         for dir in ["/db", FOLDER, RESTORES] {
             // An empty disk has room for three folders.
@@ -81,6 +90,7 @@ impl World {
             history: History::new(disk.clone(), Path::new(DATABASE)),
             plan,
             disk,
+            policy: Rc::new(policy),
             violations: Rc::default(),
             engines: Rc::default(),
         }
