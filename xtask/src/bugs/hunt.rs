@@ -1,4 +1,5 @@
-//! Runs episodes, and strikes every call of the enumeration's scenes, until something fails that is good without the bug.
+//! Runs episodes, strikes every call of the enumeration's scenes, and at last plays the corpus, until something fails that is good
+//! without the bug.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::run::root;
+
 /// Programs at once.
 const JOBS: u64 = 2;
 /// Episodes that one of them runs.
@@ -18,6 +21,11 @@ const BLOCK: u64 = 500;
 const FEW: u64 = 60;
 /// …and takes all of them if that and the episodes have found nothing for so long.
 const ALL_AFTER: Duration = Duration::from_mins(1);
+
+/// On a machine that does other things, too, the search may take so much longer.
+const LOADED: u32 = 6;
+/// In which the kernel counts the time of processes: a hundredth of a second.
+const TICKS: f64 = 100.0;
 
 /// How a bug showed.
 pub(super) struct Found {
@@ -34,7 +42,7 @@ pub(super) struct Found {
 enum Event {
     /// In the episode of this seed a promise was broken.
     Failed { seed: u64, what: String },
-    /// A scene came to no good end. By these arguments it can be played again.
+    /// A scene or a plan of the corpus came to no good end. By these arguments it can be played again.
     Struck { replay: Vec<String>, what: String },
     /// The program died in these episodes.
     Died { from: u64, how: String },
@@ -42,14 +50,15 @@ enum Event {
     Done,
 }
 
-/// See the module. `Err` says why it was not found.
+/// See the module. `Err` says why it was not found. Time is that of the processors, as if nobody else used them.
 pub(super) fn hunt(program: &Path, plain: &Path, seed: u64, minutes: u64) -> Result<Found, String> {
-    let start = Instant::now();
     let (events, seen) = mpsc::channel();
     let job = Arc::new(Job {
         next: AtomicU64::new(seed),
         over: AtomicBool::new(false),
         children: (0..JOBS).map(|_| Mutex::new(None)).collect(),
+        start: Instant::now(),
+        before: ticks("self", &[15, 16]),
     });
     let result = std::thread::scope(|scope| {
         for slot in 0..JOBS as usize {
@@ -57,7 +66,7 @@ pub(super) fn hunt(program: &Path, plain: &Path, seed: u64, minutes: u64) -> Res
             scope.spawn(move || job.run(program, slot, &events));
         }
         drop(events);
-        let result = watch(&seen, plain, (start, Duration::from_mins(minutes)), seed);
+        let result = watch(&seen, plain, (&job, Duration::from_mins(minutes)), seed);
         job.end();
         result
     });
@@ -72,24 +81,24 @@ pub(super) fn hunt(program: &Path, plain: &Path, seed: u64, minutes: u64) -> Res
 fn watch(
     seen: &mpsc::Receiver<Event>,
     plain: &Path,
-    (start, limit): (Instant, Duration),
+    (job, limit): (&Job, Duration),
     first: u64,
 ) -> Result<Found, String> {
     let (mut known, mut done) = (0, 0);
     loop {
-        let Some(left) = limit.checked_sub(start.elapsed()) else {
+        if job.spent() > limit || job.start.elapsed() > limit * LOADED {
             return Err(format!(
                 "not found within {} minutes, {known} failures that also happen without it",
-                limit.as_secs() / 60
+                job.spent().as_secs() / 60
             ));
-        };
+        }
         let found = |by: String, seed, run: u64| Found {
             by,
-            seconds: start.elapsed().as_secs_f64(),
+            seconds: job.spent().as_secs_f64(),
             episodes: done * BLOCK + run,
             seed,
         };
-        match seen.recv_timeout(left.min(Duration::from_secs(1))) {
+        match seen.recv_timeout(Duration::from_secs(1)) {
             Ok(Event::Failed { seed, what }) => {
                 // The other programs are about as far in their blocks.
                 let found = found(what, Some(seed), JOBS * ((seed - first) % BLOCK + 1));
@@ -99,9 +108,7 @@ fn watch(
                 known += 1;
             }
             Ok(Event::Struck { replay, what }) => {
-                let scene = replay.get(2).map_or("", String::as_str);
-                let kind = replay.last().map_or("", String::as_str);
-                let found = found(format!("scene {scene}, {kind}: {what}"), None, 0);
+                let found = found(what, None, 0);
                 if ends_well(Command::new(plain).args(&replay)) {
                     return Ok(found);
                 }
@@ -147,12 +154,25 @@ struct Job {
     next: AtomicU64,
     over: AtomicBool,
     children: Vec<Mutex<Option<Child>>>,
+    start: Instant,
+    /// Time that earlier children took.
+    before: u64,
 }
 
 impl Job {
+    /// Processor time per job.
+    fn spent(&self) -> Duration {
+        let ended = ticks("self", &[15, 16]).saturating_sub(self.before);
+        let running = self.children.iter().filter_map(|child| {
+            let id = lock(child).as_ref()?.id();
+            Some(ticks(&id.to_string(), &[13, 14]))
+        });
+        let ticks = ended + running.sum::<u64>();
+        Duration::from_secs_f64(ticks as f64 / TICKS / JOBS as f64)
+    }
+
     /// Runs block after block.
     fn run(&self, program: &Path, slot: usize, events: &Sender<Event>) {
-        let start = Instant::now();
         let mut scenes = if slot == 0 { Scenes::Done } else { Scenes::Few };
         while !self.over.load(Ordering::Relaxed) {
             match scenes {
@@ -160,8 +180,9 @@ impl Job {
                     self.scenes(program, slot, FEW, events);
                     scenes = Scenes::All;
                 }
-                Scenes::All if start.elapsed() > ALL_AFTER => {
+                Scenes::All if self.spent() > ALL_AFTER => {
                     self.scenes(program, slot, 1, events);
+                    self.corpus(program, slot, events);
                     scenes = Scenes::Done;
                 }
                 Scenes::All | Scenes::Done => {
@@ -186,10 +207,35 @@ impl Job {
             {
                 let words = replay.split_whitespace().filter(|word| *word != "--log");
                 let replay = ["--enumerate"].into_iter().chain(words);
-                let replay = replay.map(str::to_owned).collect();
+                let replay: Vec<String> = replay.map(str::to_owned).collect();
+                let scene = replay.get(2).map_or("", String::as_str);
+                let kind = replay.last().map_or("", String::as_str);
+                let what = format!("scene {scene}, {kind}: {what}");
                 let _ = events.send(Event::Struck { replay, what });
             }
         });
+    }
+
+    /// Every plan that found something once.
+    fn corpus(&self, program: &Path, slot: usize, events: &Sender<Event>) {
+        let plans = std::fs::read_dir(root().join("sim/corpus"));
+        for path in plans.into_iter().flatten().flatten().map(|e| e.path()) {
+            let replay = vec!["--plan".to_owned(), path.display().to_string()];
+            let mut command = Command::new(program);
+            command.args(&replay);
+            let (mut lists, mut first) = (false, None);
+            self.watch(command, slot, |line| {
+                if lists && first.is_none() {
+                    first = Some(line.trim().trim_matches(['"', ',']).to_owned());
+                }
+                lists |= line.trim() == "violations: [";
+            });
+            if let Some(what) = first {
+                let name = path.file_stem().unwrap_or_default().display();
+                let what = format!("corpus {name}: {what}");
+                let _ = events.send(Event::Struck { replay, what });
+            }
+        }
     }
 
     /// Some episodes. `None` if there is nobody left to tell.
@@ -244,6 +290,15 @@ impl Job {
             }
         }
     }
+}
+
+/// The sum of some fields of `/proc/…/stat`, counted from 0 as if the second, the name, held no space.
+fn ticks(process: &str, fields: &[usize]) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let field = |at: &usize| words.get(at - 2)?.parse::<u64>().ok();
+    fields.iter().filter_map(field).sum()
 }
 
 /// How far a job is with the scenes.
