@@ -74,6 +74,8 @@ impl Upkeep {
                     tracing::warn!(db = %self.name, %error, "old copies cannot be removed, trying again later");
                 }
             }
+            // Perhaps nothing will be merged for long.
+            self.merger.maker.sweep();
             let next = self.next().await;
             let Some((wait, duty)) = next else {
                 self.link.changed.notified().await;
