@@ -324,7 +324,14 @@ impl App {
 
 fn checkpoint(conn: &Connection, rng: &mut Rng) -> rusqlite::Result<()> {
     let mode = rng.pick(&["PASSIVE", "FULL", "RESTART", "TRUNCATE"]);
-    conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
+    // In a row: whoever waits for the lock meets one who has just taken it.
+    for _ in 0..rng.pick(&[1, 1, 1, 6]) {
+        conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?;
+        if sched::is_dead() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn vacuum(conn: &Connection, rng: &mut Rng) -> rusqlite::Result<()> {

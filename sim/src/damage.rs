@@ -122,9 +122,7 @@ pub fn times(world: &World, states: &[(Txid, StateHash)]) {
             "O3: a restore as of {asked} is not the newest transaction before it"
         )),
         // The snapshot that went with a change of the page size may be older than what is promised.
-        (Err(error), _)
-            if error.contains("its page size is") && crate::engine::policy(&world.plan).deletes => {
-        }
+        (Err(error), _) if error.contains("its page size is") && world.policy.deletes => {}
         (Err(error), _) => world.violation(format!("O3: no restore as of {asked}: {error}")),
     }
 }

@@ -68,6 +68,7 @@ impl Engine {
         settings: Settings,
     ) -> Engine {
         world.note(|| format!("engine {process:?} starts"));
+        world.engine_starts(process);
         let asked: Rc<RefCell<VecDeque<(Ask, Answer)>>> = Rc::default();
         let status: Rc<RefCell<Status>> = Rc::default();
         let open: Rc<Cell<u32>> = Rc::default();
@@ -260,7 +261,7 @@ pub fn local_bytes_max(plan: &Plan) -> u64 {
 fn settings(world: &World) -> Settings {
     let mut rng = world.plan.rng(900, 0);
     let mut settings = Settings::for_database(DATABASE);
-    settings.policy = policy(&world.plan);
+    settings.policy = Policy::clone(&world.policy);
     settings.local_bytes_max = local_bytes_max(&world.plan);
     settings.vfs = Some("sim".to_owned());
     settings.sync_interval = Duration::from_millis(rng.pick(&[10, 100, 1000, 1000, 5000]));

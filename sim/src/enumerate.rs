@@ -15,10 +15,13 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use litestream::Policy;
+
 use crate::operator::base_faults;
 use crate::plan::{Backend, Feature, Plan};
 use crate::sched::{self, Config};
 use crate::vfs;
+use crate::witness::Witness;
 use crate::world::World;
 use point::Calls;
 pub use point::{Kind, Point, points};
@@ -40,6 +43,8 @@ pub struct Scene {
     pub capture_bytes_max: usize,
     /// Whether snapshots belong to it.
     pub snapshots: bool,
+    /// What the engine makes of the replica.
+    pub policy: fn() -> Policy,
     /// What comes before.
     setup: fn(&mut Stage) -> Played,
     /// What is looked at.
@@ -56,6 +61,7 @@ impl Scene {
         checkpoint_pages: 1000,
         capture_bytes_max: 16 << 20,
         snapshots: false,
+        policy: Policy::uploads_only,
         setup: |_| Ok(()),
         act: |_| Ok(()),
     };
@@ -93,9 +99,9 @@ pub fn play(scene: &'static Scene, point: Option<Point>, options: Options) -> Ou
     };
     let plan = plan(scene, point, options);
     let report = sched::run(config, move || {
-        let world = World::new(Rc::new(plan));
+        let world = World::with_policy(Rc::new(plan), (scene.policy)());
         world.disk.set_faults(base_faults());
-        vfs::install(world.disk.clone(), Some(Rc::new(world.history.clone())));
+        vfs::install(world.disk.clone(), Some(Rc::new(Witness::new(&world))));
         let mut stage = Stage::new(&world, scene, point);
         perform(&mut stage);
         let mut outcome = result.borrow_mut();

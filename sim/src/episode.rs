@@ -12,10 +12,14 @@ use crate::plan::{Feature, Plan};
 use crate::replica::SimReplica;
 use crate::sched::{self, Config, Report};
 use crate::vfs;
+use crate::witness::Witness;
 use crate::world::World;
 
 /// Within this time after the last fault everything must be in the replica (R16: three times the longest back-off).
 const HEALED_MAX: sched::Nanos = 3 * 300 * SECOND;
+
+/// Calls to the storage in an episode: several times what any takes.
+const REQUESTS_MAX: u64 = 5_000;
 
 /// How an episode went.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,8 @@ pub struct Outcome {
     pub states: usize,
     /// Successful calls of `sync`.
     pub acks: usize,
+    /// TXIDs that are in no file of the replica but snapshots.
+    pub holes: Vec<(ltx::Txid, ltx::Txid)>,
     /// Calls to disk and VFS, and to the storage.
     pub calls: (u64, u64),
 }
@@ -72,7 +78,17 @@ pub fn run(plan: &Plan) -> Outcome {
             .violations
             .push(format!("{} fibers did not die", report.leaked));
     }
-    outcome.violations.extend(own_words.judge(&log::said()));
+    if outcome.calls.1 > REQUESTS_MAX {
+        outcome.violations.push(format!(
+            "O11: {} calls to the storage: somebody tries again and again without a pause",
+            outcome.calls.1
+        ));
+    }
+    let said = log::said();
+    outcome.violations.extend(own_words.judge(&said));
+    outcome
+        .violations
+        .extend(own_words.complete(&said, &outcome.holes));
     outcome.report = report;
     outcome
 }
@@ -83,13 +99,16 @@ struct OwnWords {
     calm: bool,
     /// And the storage does not fail, and nothing is lost.
     steady: bool,
+    /// Nothing that was staged can be lost, and nothing is deleted.
+    whole: bool,
 }
 
 impl OwnWords {
     fn of(plan: &Plan) -> OwnWords {
         use Feature::{
             AppDiskFaults, DamagedState, DiskFull, EngineKill, EngineRestart, JournalSwitch,
-            LoseState, OurDiskFaults, Outage, PowerCut, Replace, SecondDaemon, StorageFaults,
+            LoseState, OperatorRetention, OurDiskFaults, Outage, PowerCut, Replace, SecondDaemon,
+            StorageFaults,
         };
         let none = |features: &[Feature]| !features.iter().any(|feature| plan.has(*feature));
         let calm = none(&[
@@ -108,7 +127,39 @@ impl OwnWords {
         // Where local files may take little, they are given up soon.
         let roomy = crate::engine::local_bytes_max(plan) > 1 << 20;
         let steady = calm && roomy && none(&[StorageFaults, Outage, LoseState]);
-        OwnWords { calm, steady }
+        let whole = roomy
+            && !crate::engine::policy(plan).deletes
+            && none(&[
+                OurDiskFaults,
+                AppDiskFaults,
+                DiskFull,
+                DamagedState,
+                Replace,
+                JournalSwitch,
+                PowerCut,
+                LoseState,
+                OperatorRetention,
+            ]);
+        OwnWords {
+            calm,
+            steady,
+            whole,
+        }
+    }
+
+    /// O5: what was staged is in the replica, TXID by TXID, unless the engine says that a snapshot stands in for something.
+    fn complete(&self, said: &[String], holes: &[(ltx::Txid, ltx::Txid)]) -> Option<String> {
+        let bridged = |text: &String| {
+            ["do not reach back", "another history", "stands in for it"]
+                .iter()
+                .any(|words| text.contains(words))
+        };
+        if !self.whole || holes.is_empty() || said.iter().any(bridged) {
+            return None;
+        }
+        Some(format!(
+            "O5: the replica has holes that nobody speaks of: {holes:?}"
+        ))
     }
 
     /// O13: the second line of defence was not needed. O11: no full copy without a reason.
@@ -140,17 +191,21 @@ impl OwnWords {
 fn stage(plan: Rc<Plan>, result: &RefCell<Outcome>) {
     let world = World::new(plan);
     world.disk.set_faults(base_faults());
-    vfs::install(world.disk.clone(), Some(Rc::new(world.history.clone())));
+    vfs::install(world.disk.clone(), Some(Rc::new(Witness::new(&world))));
     let mut operator = Operator::new(&world);
     operator.run();
     finish(&world, &mut operator);
     let mut outcome = result.borrow_mut();
+    outcome.holes = oracle::holes(&world);
     outcome.violations = world.violations();
     outcome.commits = operator.seen.borrow().commits;
     outcome.states = world.history.len();
     outcome.acks = operator.acks.borrow().len();
     outcome.calls = (world.disk.calls(), world.storage.calls());
 }
+
+/// The longest interval between two looks or uploads in any settings, and what an upload takes.
+const SOON: sched::Nanos = 20 * SECOND;
 
 /// All faults end; then everything has to come right by itself.
 fn finish(world: &World, operator: &mut Operator) {
@@ -163,14 +218,12 @@ fn finish(world: &World, operator: &mut Operator) {
     operator.start_engine();
     small_commits(world, operator);
     let until = sched::now() + HEALED_MAX;
-    // Where nothing had to be waited out, the longest interval of all settings and an upload are enough.
+    // Where nothing had to be waited out.
     let calm = OwnWords::of(&world.plan).steady;
-    let soon = if calm {
-        sched::now() + 20 * SECOND
-    } else {
-        until
-    };
-    if world.plan.rng(902, 0).chance(500) && !comes_unasked(world, operator, soon) {
+    let soon = if calm { sched::now() + SOON } else { until };
+    if world.plan.rng(902, 0).chance(500)
+        && !(comes_unasked(world, operator, soon) && comes_soon(world, operator))
+    {
         return;
     }
     let mut last = String::from("no answer");
@@ -226,6 +279,17 @@ fn small_commits(world: &World, operator: &mut Operator) {
     }
 }
 
+/// O9: where everything works again, a commit comes into the replica soon, and not only with the next checkpoint.
+fn comes_soon(world: &World, operator: &mut Operator) -> bool {
+    let mut rng = world.plan.rng(907, 0);
+    let pauses = rng.pick(&[&[][..], &[], &[], &[0], &[3], &[70, 70]]);
+    pauses.iter().all(|pause| {
+        sched::sleep(pause * SECOND);
+        operator.last_words();
+        comes_unasked(world, operator, sched::now() + SOON)
+    })
+}
+
 /// O9: what was committed comes into the replica although nobody calls `sync`.
 fn comes_unasked(world: &World, operator: &mut Operator, until: sched::Nanos) -> bool {
     let mut why = String::new();
@@ -268,7 +332,7 @@ fn snapshots_come(world: &World) {
 /// O11: while nothing is committed nothing is stored, and the storage is left alone.
 fn idle(world: &World) {
     let seconds = world.plan.rng(903, 0).pick(&[3, 3, 3, 3, 3, 3, 3, 130]);
-    let policy = crate::engine::policy(&world.plan);
+    let policy = &world.policy;
     let timers = policy.levels.iter().map(|(_, interval)| *interval);
     let timers = timers.chain([
         policy.snapshot_interval,

@@ -22,4 +22,5 @@ pub mod rng;
 pub mod sched;
 pub mod shrink;
 pub mod vfs;
+pub mod witness;
 pub mod world;

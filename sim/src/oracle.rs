@@ -107,8 +107,7 @@ pub fn quiet(world: &World, acks: &[Ack]) {
             Err(error) => {
                 let mut gone = error.contains("contiguous") || error.contains("no matching backup");
                 // The snapshot that went with a change of the page size is older than what is promised.
-                gone |= error.contains("its page size is")
-                    && crate::engine::policy(&world.plan).deletes;
+                gone |= error.contains("its page size is") && world.policy.deletes;
                 // What lies below the oldest snapshot that is kept is not promised any more.
                 if !gone && !world.plan.has(Feature::OperatorRetention) {
                     world.violation(format!("O3: no restore of TXID {txid}: {error}"));
@@ -137,7 +136,7 @@ fn second(world: &World, acks: &[Ack], env: &litestream_replica::env::Env) {
 
 /// O5: whatever was deleted, the newest state from before each moment that is promised is still there.
 fn window(world: &World) {
-    let (policy, plan) = (crate::engine::policy(&world.plan), &world.plan);
+    let (policy, plan) = (&world.policy, &world.plan);
     if plan.has(Feature::OperatorRetention) || plan.has(Feature::ClockSteps) {
         return;
     }
@@ -172,7 +171,7 @@ fn unharmed(world: &World, acks: &[Ack]) {
         .count();
     // Where local files may take little, they are given up soon, and a snapshot follows.
     let roomy = crate::engine::local_bytes_max(plan) > 1 << 20;
-    let by_itself = !roomy || !crate::engine::policy(plan).snapshot_interval.is_zero();
+    let by_itself = !roomy || !world.policy.snapshot_interval.is_zero();
     if snapshots > 0 && !by_itself && !plan.has(Feature::OperatorSnapshot) {
         world.violation(format!("O11: {snapshots} snapshots that nobody asked for"));
     }
@@ -184,8 +183,7 @@ pub fn closed(world: &World) {
         .disk
         .list(Path::new(&format!("{STATE}/ltx/0")))
         .unwrap_or_default();
-    let policy = crate::engine::policy(&world.plan);
-    if staged.len() > 1 && policy.levels.is_empty() {
+    if staged.len() > 1 && world.policy.levels.is_empty() {
         world.violation(format!("O8: {} files are still staged", staged.len()));
     }
     for entry in world.disk.dump() {
@@ -199,6 +197,24 @@ pub fn closed(world: &World) {
     {
         world.violation(format!("O7: the source is not its own history: {what}"));
     }
+}
+
+/// TXIDs between the first and the last of the replica that are in none of its files but snapshots: first and last of each hole.
+pub fn holes(world: &World) -> Vec<(ltx::Txid, ltx::Txid)> {
+    let files: BTreeSet<(ltx::Txid, ltx::Txid)> = world
+        .stored()
+        .into_keys()
+        .filter(|(level, ..)| *level != Level::SNAPSHOT)
+        .map(|(_, min, max)| (min, max))
+        .collect();
+    let (mut holes, mut end) = (Vec::new(), None::<ltx::Txid>);
+    for (min, max) in files {
+        if let Some(end) = end.filter(|end| min > end.next()) {
+            holes.push((end.next(), ltx::Txid::new(min.get() - 1)));
+        }
+        end = end.max(Some(max));
+    }
+    holes
 }
 
 /// Whether a snapshot waits for a replica.

@@ -1,10 +1,12 @@
 //! What everybody in an episode knows: the plan, the disk, the storage, the history, and what went wrong.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use litestream::Policy;
 use litestream_replica::env::Env;
 use litestream_replica::file::FileReplica;
 use litestream_replica::{Level, SharedReplica};
@@ -38,7 +40,11 @@ pub struct World {
     pub second: Option<SimReplica>,
     /// What was committed.
     pub history: History,
+    /// What the engine is told to make of the replica.
+    pub policy: Rc<Policy>,
     violations: Rc<RefCell<Vec<String>>>,
+    /// Processes in which the engine runs or ran.
+    engines: Rc<RefCell<BTreeSet<Process>>>,
 }
 
 /// Whether there are two replicas.
@@ -61,6 +67,12 @@ fn content(storage: &SimReplica) -> Stored {
 impl World {
     /// An empty world. Must be called in an episode.
     pub fn new(plan: Rc<Plan>) -> World {
+        let policy = crate::engine::policy(&plan);
+        World::with_policy(plan, policy)
+    }
+
+    /// The same, with a policy that the plan does not draw.
+    pub fn with_policy(plan: Rc<Plan>, policy: Policy) -> World {
         let disk = SimDisk::new();
         for dir in ["/db", FOLDER, RESTORES] {
             // An empty disk has room for three folders.
@@ -78,7 +90,9 @@ impl World {
             history: History::new(disk.clone(), Path::new(DATABASE)),
             plan,
             disk,
+            policy: Rc::new(policy),
             violations: Rc::default(),
+            engines: Rc::default(),
         }
     }
 
@@ -88,6 +102,16 @@ impl World {
             Backend::Folder => Arc::new(FileReplica::new(FOLDER.into(), env.clone(), None)),
             _ => Arc::new(self.storage.used_by(env.clone())),
         }
+    }
+
+    /// The engine runs in this process.
+    pub fn engine_starts(&self, process: Process) {
+        self.engines.borrow_mut().insert(process);
+    }
+
+    /// Whether it is one of the engine's.
+    pub fn is_engine(&self, process: Process) -> bool {
+        self.engines.borrow().contains(&process)
     }
 
     /// All replicas as a process sees them.

@@ -20,7 +20,7 @@ use tree::Tree;
 const HELP: &str = "cargo xtask bugs [NAME…] [options]
 
   NAME…        bugs whose file name begins so; all of them if none is given
-  --random N   only so many of them, drawn by the seed
+  --random N   only so many of them, drawn by the seed from those that were found within a minute
   --seed S     the first seed of the episodes (default 1, with --random the time)
   --minutes M  how long each is looked for (default 10)
   --write      notes the result in sim/bugs/README.md
@@ -29,6 +29,9 @@ const HELP: &str = "cargo xtask bugs [NAME…] [options]
 
 /// Where the patches lie.
 const PATCHES: &str = "sim/bugs";
+
+/// A bug that took longer may not be found in time by other seeds.
+const QUICK_SECONDS: f64 = 60.0;
 
 /// What is asked for.
 #[derive(Default)]
@@ -50,14 +53,18 @@ pub(crate) struct Row {
 
 /// Plants the bugs one after the other; an error if one of them is not found.
 pub fn run(args: &[&str]) -> Result<()> {
-    let mut options = parse(args)?;
+    let options = parse(args)?;
     let seed = match (options.seed, options.random) {
         (Some(seed), _) => seed,
         (None, None) => 1,
         (None, Some(_)) => SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     };
-    let patches = choose(&mut options, seed)?;
+    let patches = choose(&options, seed)?;
     println!("{} planted bugs, from seed {seed} on", patches.len());
+    if options.random.is_some() {
+        let names: Vec<String> = patches.iter().map(|patch| stem(patch)).collect();
+        println!("drawn: {} (again by --seed {seed})", names.join(" "));
+    }
     let tree = Tree::prepare()?;
     println!(
         "the program without them is built: {}",
@@ -67,10 +74,10 @@ pub fn run(args: &[&str]) -> Result<()> {
     for patch in patches {
         let row = one(&tree, &patch, seed, &options)?;
         println!("{}", table::line(&row));
+        if options.write {
+            table::write(&root().join(PATCHES), &row)?;
+        }
         rows.push(row);
-    }
-    if options.write {
-        table::write(&root().join(PATCHES), &rows)?;
     }
     let lost: Vec<&str> = rows
         .iter()
@@ -108,7 +115,7 @@ fn parse(args: &[&str]) -> Result<Options> {
 }
 
 /// The patches that are meant.
-fn choose(options: &mut Options, seed: u64) -> Result<Vec<PathBuf>> {
+fn choose(options: &Options, seed: u64) -> Result<Vec<PathBuf>> {
     let mut patches = Vec::new();
     for entry in std::fs::read_dir(root().join(PATCHES))? {
         let path = entry?.path();
@@ -120,6 +127,10 @@ fn choose(options: &mut Options, seed: u64) -> Result<Vec<PathBuf>> {
         }
     }
     patches.sort();
+    if options.random.is_some() {
+        let quick = table::found_within(&root().join(PATCHES), QUICK_SECONDS)?;
+        patches.retain(|patch| quick.contains(&stem(patch)));
+    }
     if patches.is_empty() {
         bail!("no such patch in {PATCHES}");
     }

@@ -5,12 +5,14 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::run::{bin_dir, build, check, command, step};
-use crate::{floors, setup, sim};
+use crate::{bugs, floors, setup, sim};
 
 /// The same seeds each time, so that a change is judged by what it changes; others are run by `cargo xtask sim --seeds`.
 const FIRST_SEED: u64 = 35_904_003_221_000;
 /// Episodes of each run.
 const EPISODES: u64 = 20_000;
+/// Planted bugs that are looked for, others each time.
+const PLANTED: usize = 3;
 
 /// Stops at the first step that fails.
 pub fn run() -> Result<()> {
@@ -51,6 +53,9 @@ pub fn run() -> Result<()> {
     step("simulated episodes", || {
         let (from, seeds) = (FIRST_SEED.to_string(), EPISODES.to_string());
         sim::run(&["--seeds", &seeds, "--from", &from, "--jobs", "2"])
+    })?;
+    step("planted bugs are found", || {
+        bugs::run(&["--random", &PLANTED.to_string(), "--minutes", "10"])
     })?;
     step("examples in the documentation", || {
         check(&mut command("cargo test --quiet --workspace --doc"))

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::ledger::{Fill, Ledger};
 use crate::link::Link;
 use crate::restore::plan::Plan;
-use crate::restore::threads::{Output, fill};
+use crate::restore::threads::{How, Output, fill};
 use crate::restore::{RestoreError, Target, fetch};
 
 /// A larger file is not fetched: it shows that a full copy is nothing unusual there.
@@ -83,17 +83,12 @@ pub(crate) async fn fetch_base(
         file: Arc::clone(&sink) as Arc<dyn File>,
         path: meta.join(Ledger::BESIDE),
     };
-    let target = Target::Txid(end);
-    fill(
-        (target, PARALLELISM),
-        &plan,
-        &newest,
-        out,
-        &link.replica,
-        env,
-        &|_| {},
-    )
-    .await?;
+    let how = How {
+        target: Target::Txid(end),
+        parallelism: PARALLELISM,
+        pace: None,
+    };
+    fill(how, &plan, &newest, out, &link.replica, env, &|_| {}).await?;
     let ledger = sink.fill.finish(end).map_err(failed())?;
     let sum = ledger.head().sum.value();
     if header.chain().after.is_some_and(|after| after != sum) {

@@ -18,7 +18,6 @@ use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::settings::Settings;
 use crate::shared::{EndsWith, Shared, Status};
-use crate::staging::Maker;
 use crate::stop::Stop;
 use crate::upkeep::merge::Merger;
 use crate::upkeep::{self, Upkeep};
@@ -68,17 +67,17 @@ impl Replicator {
         };
         let stop = Stop::new();
         let (running, tasks_ended) = watch::channel(());
+        let depot = Arc::new(Depot::new(&env, Arc::clone(&shared), &settings));
         let merger = Merger {
             env: env.clone(),
             replica: None,
             root: settings.meta_path.join("ltx"),
             copies: None,
             database: settings.path.clone(),
-            maker: Maker::private(&env),
+            maker: depot.doubts.maker().clone(),
             stop: stop.clone(),
             busy: running,
         };
-        let depot = Arc::new(Depot::new(&env, Arc::clone(&shared), &settings));
         let mut parts = Parts {
             env: env.clone(),
             shared: Arc::clone(&shared),

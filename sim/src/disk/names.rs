@@ -58,6 +58,23 @@ impl SimDisk {
         Ok(())
     }
 
+    /// Whether a power cut now would leave this file as it is, under this name.
+    pub fn outlives(&self, path: &Path) -> bool {
+        let tree = self.0.tree.lock();
+        let Ok((dir, name)) = tree.place(path) else {
+            return false;
+        };
+        let Some(dir) = tree.dirs.get(&dir) else {
+            return false;
+        };
+        match (dir.live.get(&name), dir.durable.get(&name)) {
+            (Some(Entry::File(live)), Some(durable)) => {
+                live.id == durable.id() && live.state.lock().unsynced.is_empty()
+            }
+            _ => false,
+        }
+    }
+
     /// Takes a name from a file.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.remove_kind(path, Kind::File)

@@ -16,6 +16,8 @@ pub enum Kind {
     Kill,
     /// All processes are.
     KillAll,
+    /// The application is, and the engine lives on.
+    KillApp,
     /// The power fails before it.
     Cut(CutImage),
     /// The same, and the storage is away when all starts again.
@@ -32,12 +34,13 @@ pub enum Kind {
     StorageFail(Failure, When),
 }
 
-const KINDS: [(Kind, &str); 26] = {
+const KINDS: [(Kind, &str); 27] = {
     use Failure::{Forbidden, NoSpace, Reset, Throttled, Timeout, Unavailable};
     use When::{After, Before};
     [
         (Kind::Kill, "kill"),
         (Kind::KillAll, "kill-all"),
+        (Kind::KillApp, "kill-app"),
         (Kind::Cut(CutImage::NothingUnsynced), "cut-nothing"),
         (Kind::Cut(CutImage::AllButLast), "cut-but-last"),
         (Kind::Cut(CutImage::OnlyNames), "cut-only-names"),
@@ -71,7 +74,7 @@ const KINDS: [(Kind, &str); 26] = {
 impl Kind {
     /// Whether everything stands still before the call.
     pub fn stops(self) -> bool {
-        matches!(self, Kind::Kill | Kind::KillAll) || self.cuts()
+        matches!(self, Kind::Kill | Kind::KillAll | Kind::KillApp) || self.cuts()
     }
 
     fn cuts(self) -> bool {
@@ -93,7 +96,8 @@ impl Kind {
         if self.stops() {
             // Locks are lost with the power anyway: the image is that before the next call of another kind.
             let is_lock = seen.op == Op::Memory && last == Some(Op::Memory);
-            return !(self.cuts() && is_lock);
+            let whose = self != Kind::KillApp || !subject;
+            return whose && !(self.cuts() && is_lock);
         }
         let ours = matches!(seen.class, Class::Ours | Class::Replica);
         let named = matches!(

@@ -4,6 +4,7 @@ mod checkpoint;
 mod replica;
 mod start;
 mod sync;
+mod upkeep;
 
 use std::path::Path;
 
@@ -27,6 +28,7 @@ pub fn all() -> impl Iterator<Item = &'static Scene> {
         checkpoint::SCENES,
         start::SCENES,
         replica::SCENES,
+        upkeep::SCENES,
     ]
     .into_iter()
     .flatten()

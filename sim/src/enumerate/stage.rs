@@ -164,7 +164,7 @@ impl Stage {
 
     fn settings(&self) -> Settings {
         let mut settings = Settings::for_database(DATABASE);
-        settings.policy = litestream::Policy::uploads_only();
+        settings.policy = (self.scene.policy)();
         settings.vfs = Some("sim".to_owned());
         settings.sync_interval = Duration::from_millis(100);
         settings.checkpoint_interval = Duration::ZERO;

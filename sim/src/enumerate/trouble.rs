@@ -34,7 +34,7 @@ impl Stage {
             return;
         };
         match kind {
-            Kind::Kill | Kind::KillAll | Kind::Cut(_) | Kind::CutOffline(_) => {
+            Kind::Kill | Kind::KillAll | Kind::KillApp | Kind::Cut(_) | Kind::CutOffline(_) => {
                 disk.stop_at_nth(number, sched::current());
             }
             Kind::Fail(fault) => disk.fail_nth(number, fault),
@@ -90,6 +90,7 @@ impl Stage {
                 self.kill_subjects();
                 self.kill_app();
             }
+            Kind::KillApp => self.kill_app(),
             Kind::Cut(image) | Kind::CutOffline(image) => self.power_cut(image),
             Kind::Trap | Kind::TrapLong => self.power_cut(CutImage::NothingUnsynced),
             Kind::StorageKill(_) if cut => self.kill_subjects(),

@@ -104,6 +104,7 @@ method!(
     {
         // SAFETY: SQLite passes `len` readable bytes.
         let data = unsafe { std::slice::from_raw_parts(buf.cast::<u8>(), len as usize) };
+        open.stage.writes(&open.path);
         open.write(data, at as u64)?;
         if at == 0 && len == ZEROED_HEADER {
             open.journal_ended();

@@ -43,6 +43,9 @@ pub trait Observer {
     /// the database file, or finished a rollback journal; or a process died; or the power was cut. The state may be
     /// the same as before.
     fn published(&self, database: &Path);
+
+    /// The caller's process is about to write to this file.
+    fn writes(&self, _path: &Path) {}
 }
 
 /// What belongs to one episode.
@@ -111,6 +114,12 @@ impl Stage {
     fn published(&self, database: &Path) {
         if let Some(observer) = &self.observer {
             observer.published(database);
+        }
+    }
+
+    fn writes(&self, path: &Path) {
+        if let Some(observer) = &self.observer {
+            observer.writes(path);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The table of planted bugs, on the screen and in `sim/bugs/README.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -27,8 +27,21 @@ pub(super) fn line(row: &Row) -> String {
     }
 }
 
-/// Replaces the rows of the bugs that were looked for; those of bugs that are no more go.
-pub(super) fn write(dir: &Path, rows: &[Row]) -> Result<()> {
+/// The bugs that were found within so many seconds the last time.
+pub(super) fn found_within(dir: &Path, seconds: f64) -> Result<BTreeSet<String>> {
+    let path = dir.join("README.md");
+    let text = std::fs::read_to_string(&path)?;
+    let rows = text.lines().map(|line| line.split(" | "));
+    let quick = rows.filter_map(|mut cells| {
+        let name = cells.next()?.strip_prefix("| ")?;
+        let took: f64 = cells.nth(2)?.parse().ok()?;
+        (took <= seconds).then(|| name.to_owned())
+    });
+    Ok(quick.collect())
+}
+
+/// Replaces the row of a bug that was looked for; those of bugs that are no more go.
+pub(super) fn write(dir: &Path, row: &Row) -> Result<()> {
     let path = dir.join("README.md");
     let text = std::fs::read_to_string(&path)?;
     let (before, after) = text
@@ -42,9 +55,7 @@ pub(super) fn write(dir: &Path, rows: &[Row]) -> Result<()> {
         }
     }
     let commit = output(command("git rev-parse --short HEAD").current_dir(root()))?;
-    for row in rows {
-        lines.insert(row.name.clone(), cells(row, commit.trim()));
-    }
+    lines.insert(row.name.clone(), cells(row, commit.trim()));
     let lines: Vec<String> = lines.into_values().collect();
     std::fs::write(
         &path,
@@ -59,7 +70,11 @@ fn cells(row: &Row, commit: &str) -> String {
         Ok(found) => (
             short(&found.by),
             format!("{:.1}", found.seconds),
-            found.episodes.to_string(),
+            if found.episodes > 0 {
+                found.episodes.to_string()
+            } else {
+                "–".to_owned()
+            },
             found.seed.map_or("–".to_owned(), |s| s.to_string()),
         ),
         Err(why) => (

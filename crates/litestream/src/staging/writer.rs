@@ -48,7 +48,7 @@ impl Maker {
 
     /// Starts a file in `dir`.
     pub fn create(&self, dir: &Path, name: FileName) -> Result<Writer> {
-        self.leftovers.retry();
+        self.sweep();
         let temp = dir.join(format!(
             "{name}.{:016x}{TEMP_SUFFIX}",
             self.env.entropy.next_u64()
@@ -74,6 +74,11 @@ impl Maker {
         if let Some((user, group)) = self.owner {
             let _ = self.env.disk.set_owner(path, user, group);
         }
+    }
+
+    /// Tries again to remove what could not be removed when it was given up.
+    pub fn sweep(&self) {
+        self.leftovers.retry();
     }
 
     /// Removes a file, now or later.

@@ -77,6 +77,8 @@ impl Upkeep {
                     tracing::warn!(db = %self.name, %error, "old copies cannot be removed, trying again later");
                 }
             }
+            // Perhaps nothing will be merged for long.
+            self.merger.maker.sweep();
             let next = self.next();
             let Some((wait, duty)) = next else {
                 self.link.changed.notified().await;

@@ -14,7 +14,7 @@ use crate::operator::SECOND;
 use crate::plan::Backend;
 use crate::sched;
 use crate::vfs;
-use crate::world::DATABASE;
+use crate::world::{DATABASE, FOLDER};
 
 pub static SCENES: &[Scene] = &[
     Scene {
@@ -80,6 +80,25 @@ pub static SCENES: &[Scene] = &[
         setup: |stage| {
             replicated(stage)?;
             several_snapshots(stage)
+        },
+        act: |stage| {
+            stage.ask(Ask::Retain(Duration::from_mins(30)))?;
+            stage.sql(ROW)?;
+            stage.ask(Ask::Sync)
+        },
+        ..Scene::USUAL
+    },
+    Scene {
+        name: "retention-beside-what-is-no-snapshot",
+        snapshots: true,
+        backend: Backend::Folder,
+        setup: |stage| {
+            replicated(stage)?;
+            several_snapshots(stage)?;
+            stage.sql(ROW)?;
+            stage.ask(Ask::Sync)?;
+            forge(stage);
+            Ok(())
         },
         act: |stage| {
             stage.ask(Ask::Retain(Duration::from_mins(30)))?;
@@ -164,6 +183,27 @@ fn settle(disk: &SimDisk) {
         };
     }
     let _ = disk.sync_dir(Path::new("/"));
+}
+
+/// The newest file of level 0 at level 9, too, where nothing should begin so late.
+fn forge(stage: &Stage) {
+    let disk = &stage.world.disk;
+    let (from, to) = (
+        Path::new(FOLDER).join("ltx/0"),
+        Path::new(FOLDER).join("ltx/9"),
+    );
+    let newest = disk.list(&from).unwrap_or_default().pop();
+    let written = newest.and_then(|(name, _)| {
+        let bytes = disk.read(&from.join(&name)).ok()?;
+        let file = disk.create_new(&to.join(&name), 0o644).ok()?;
+        file.write_at(&bytes, 0).ok()
+    });
+    if written.is_none() {
+        stage
+            .world
+            .violation("the scene is not played: nothing to forge".to_owned());
+    }
+    settle(disk);
 }
 
 /// One an hour.

@@ -124,6 +124,30 @@ pub static SCENES: &[Scene] = &[
         ..Scene::USUAL
     },
     Scene {
+        name: "another-history-and-its-witness-lost",
+        snapshots: true,
+        setup: |stage| {
+            replicated(stage)?;
+            stage.sql(ROW)?;
+            stage.ask(Ask::Sync)?;
+            stage.kill_engine();
+            remove_tree(&stage.world.disk, Path::new(STATE));
+            // The same numbers are given to other content, and one file more.
+            stage.world.storage.outage(Duration::from_mins(1));
+            stage.start_engine();
+            for _ in 0..4 {
+                stage.pass(7 * SECOND)?;
+                stage.sql(ROW)?;
+            }
+            stage.pass(SECOND)?;
+            stage.kill_engine();
+            lose_or_damage(stage, |disk, path| drop(disk.remove(path)));
+            stage.pass(60 * SECOND)
+        },
+        act: |stage| stage.ask(Ask::Sync),
+        ..Scene::USUAL
+    },
+    Scene {
         name: "bridge-over-a-damaged-file",
         snapshots: true,
         setup: |stage| {
