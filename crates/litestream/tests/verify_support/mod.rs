@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use litestream_replica::chain::compact::compact_inputs;
-use litestream_replica::chain::retain::{l0_retention, snapshot_retention};
+use litestream_replica::chain::retain::l0_retention;
 use litestream_replica::env::UnixMillis;
 use litestream_replica::memory::Memory;
 use litestream_replica::{FileInfo, Level, Replica, Source};
@@ -240,7 +240,7 @@ impl Made {
 
     async fn expire(&mut self, rng: &mut StdRng) {
         let keep = Duration::from_millis(rng.random_range(1..40_000));
-        let doomed = snapshot_retention(&self.replica.files(), UnixMillis(self.now), keep);
+        let doomed = expired(&self.replica.files(), UnixMillis(self.now), keep);
         self.replica.delete(&doomed).await.unwrap();
     }
 
@@ -272,4 +272,28 @@ impl Made {
         let header = Header::new(self.page_size, commit, name.min, name.max, file.created.0);
         Some(encode(header.with_chain(chain), &pages))
     }
+}
+
+/// What Litestream deletes after a snapshot: snapshots older than `keep`, the newest aside, and in the levels between what ends before the
+/// last of those, the newest of each aside.
+fn expired(files: &[FileInfo], now: UnixMillis, keep: Duration) -> Vec<(Level, FileName)> {
+    let of = |level: Level| {
+        let mut names: Vec<FileInfo> = files.iter().filter(|f| f.level == level).copied().collect();
+        names.sort_unstable_by_key(|f| (f.name.max, f.name.min));
+        names.pop();
+        names
+    };
+    let cutoff = now.0 - keep.as_millis() as i64;
+    let old = of(Level::SNAPSHOT)
+        .into_iter()
+        .take_while(|f| f.created.0 < cutoff);
+    let mut doomed: Vec<(Level, FileName)> = old.map(|f| (f.level, f.name)).collect();
+    let Some(last) = doomed.last().map(|(_, name)| name.max) else {
+        return doomed;
+    };
+    for level in Level::all().filter(|l| ![Level::L0, Level::SNAPSHOT].contains(l)) {
+        let below = of(level).into_iter().filter(|f| f.name.max < last);
+        doomed.extend(below.map(|f| (level, f.name)));
+    }
+    doomed
 }
