@@ -8,7 +8,7 @@ use crate::engine::{Ask, Engine};
 use crate::log;
 use crate::operator::{Operator, SECOND, base_faults};
 use crate::oracle;
-use crate::plan::{Feature, Plan};
+use crate::plan::{Backend, Feature, Plan};
 use crate::replica::SimReplica;
 use crate::sched::{self, Config, Report};
 use crate::vfs;
@@ -99,6 +99,8 @@ struct OwnWords {
     calm: bool,
     /// And the storage does not fail, and nothing is lost.
     steady: bool,
+    /// Nothing that was staged can be lost, and the storage shows what it has: there is but one history.
+    single: bool,
     /// Nothing that was staged can be lost, and nothing is deleted.
     whole: bool,
 }
@@ -127,8 +129,7 @@ impl OwnWords {
         // Where local files may take little, they are given up soon.
         let roomy = crate::engine::local_bytes_max(plan) > 1 << 20;
         let steady = calm && roomy && none(&[StorageFaults, Outage, LoseState]);
-        let whole = roomy
-            && !crate::engine::policy(plan).deletes
+        let kept = roomy
             && none(&[
                 OurDiskFaults,
                 AppDiskFaults,
@@ -138,12 +139,14 @@ impl OwnWords {
                 JournalSwitch,
                 PowerCut,
                 LoseState,
-                OperatorRetention,
             ]);
+        let shown = matches!(plan.backend, Backend::Strict | Backend::Folder);
+        let deletes = crate::engine::policy(plan).deletes || plan.has(OperatorRetention);
         OwnWords {
             calm,
             steady,
-            whole,
+            single: kept && shown,
+            whole: kept && !deletes,
         }
     }
 
@@ -171,6 +174,11 @@ impl OwnWords {
             && self.calm
         {
             violations.push(format!("O13: the WAL was not held: {what}"));
+        }
+        if let Some(what) = said.iter().find(|text| text.contains("another history"))
+            && self.single
+        {
+            violations.push(format!("O11: there is no other history: {what}"));
         }
         let full: Vec<_> = said
             .iter()

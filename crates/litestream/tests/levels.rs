@@ -101,8 +101,9 @@ async fn k04_replica_and_local_files_stay_small_and_everything_promised_restores
         .await;
         let highest = names(&bench.replica, 3).await;
         assert!(!highest.is_empty(), "nothing in level 3");
+        // Those of the window, what it stands on, and what has come since they were looked through.
         assert!(
-            names(&bench.replica, 9).await.len() <= 4,
+            names(&bench.replica, 9).await.len() <= 6,
             "old snapshots were deleted"
         );
         assert!(local_files(&bench).len() < 40, "{:?}", local_files(&bench));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::env::{Monotonic, UnixMillis};
 
 /// Differences that are not worth remembering: time passes between the making of a file and its arrival.
-const TOLERANCE_MILLIS: i64 = 1000;
+const TOLERANCE_MILLIS: i64 = 250;
 /// Of more offsets than that the oldest become one.
 const OFFSETS_MAX: usize = 256;
 
