@@ -106,6 +106,9 @@ pub enum Error {
     /// A restore failed.
     #[error("{0}")]
     Restore(#[from] crate::restore::RestoreError),
+    /// A replica could not be verified.
+    #[error("{0}")]
+    Verify(String),
     /// Nothing has been captured yet.
     #[error("no position, waiting for data")]
     NoPosition,

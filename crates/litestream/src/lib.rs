@@ -14,6 +14,7 @@ mod error;
 pub mod follow;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guardian;
 mod ledger;
 mod link;
 mod policy;
@@ -32,7 +33,7 @@ pub mod wal;
 mod worker;
 
 pub use error::{Error, Result};
-pub use link::ReplicaStatus;
+pub use link::{ReplicaStatus, Verified};
 pub use litestream_replica::env;
 pub use policy::Policy;
 pub use replicator::Replicator;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use litestream_replica::chain::listing;
 use litestream_replica::chain::retain::Ages;
-use litestream_replica::env::Clock;
+use litestream_replica::env::{Clock, UnixMillis};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
@@ -25,6 +25,21 @@ pub struct ReplicaStatus {
     pub upload_error: Option<String>,
     /// Why compaction, snapshots or retention do not work, if they do not.
     pub upkeep_error: Option<String>,
+    /// What background verification found, once it was there.
+    pub verified: Option<Verified>,
+}
+
+/// What background verification found last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// When.
+    pub at: Option<UnixMillis>,
+    /// The newest state that was proved.
+    pub txid: Option<Txid>,
+    /// What was damaged or missing.
+    pub damage: Vec<String>,
+    /// Why there was no later verification, if it failed.
+    pub error: Option<String>,
 }
 
 /// The uploader's progress, for those who wait for it.
@@ -98,6 +113,7 @@ pub(crate) struct Link {
     status: Mutex<ReplicaStatus>,
     /// The highest TXID that was sent there, whatever came of it.
     sent: Mutex<Txid>,
+    doubted: Mutex<bool>,
     /// Snapshots that are being sent, or will be, while the files after them go on.
     alongside: Mutex<Vec<FileName>>,
     /// Why the last pass and the last snapshot failed, if they did, for whoever waits.
@@ -121,6 +137,7 @@ impl Link {
             changed: Notify::new(),
             status: Mutex::new(status),
             sent: Mutex::default(),
+            doubted: Mutex::default(),
             alongside: Mutex::default(),
             failures: Mutex::default(),
         }
@@ -172,6 +189,21 @@ impl Link {
     /// The highest TXID that was sent there, whatever came of it.
     pub fn sent(&self) -> Txid {
         *self.sent.lock()
+    }
+
+    /// What is known of its files may be wrong: the next pass of the uploader looks at them anew.
+    pub fn doubt(&self) {
+        *self.doubted.lock() = true;
+    }
+
+    /// Whether there was doubt since this was asked last.
+    pub fn take_doubt(&self) -> bool {
+        std::mem::take(&mut *self.doubted.lock())
+    }
+
+    /// A verification has ended.
+    pub fn verified(&self, verified: Verified) {
+        self.status.lock().verified = Some(verified);
     }
 
     /// End of its contiguous part; `None` if that is not known.

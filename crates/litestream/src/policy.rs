@@ -20,6 +20,12 @@ pub struct Policy {
     pub keep: KeepRules,
     /// Whether anything is deleted in the replica.
     pub deletes: bool,
+    /// How often the replica is verified, and healed if need be; zero: never.
+    pub verify_interval: Duration,
+    /// What was verified longer ago than this is read again: damage of a disk changes neither name nor size of a file.
+    pub verify_age: Duration,
+    /// At most so many bytes per second are read for it.
+    pub verify_bandwidth: u64,
 }
 
 impl Default for Policy {
@@ -35,6 +41,9 @@ impl Default for Policy {
             l0_retention: Duration::from_mins(5),
             keep: KeepRules::default(),
             deletes: true,
+            verify_interval: Duration::ZERO,
+            verify_age: Duration::from_hours(7 * 24),
+            verify_bandwidth: 8 << 20,
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{oneshot, watch};
 use crate::base::{self, Base};
 use crate::depot::Depot;
 use crate::error::{Error, Result};
+use crate::guardian::Guardian;
 use crate::link::Link;
 use crate::settings::Settings;
 use crate::shared::{EndsWith, Shared, Status};
@@ -319,7 +320,7 @@ impl Parts {
     }
 
     /// Starts the tasks of one replica.
-    fn replica(&self, index: usize) -> [Box<dyn Running>; 2] {
+    fn replica(&self, index: usize) -> Vec<Box<dyn Running>> {
         let link = Arc::clone(&self.shared.links[index]);
         let merger = Merger {
             replica: Some(Arc::clone(&link.replica)),
@@ -344,6 +345,19 @@ impl Parts {
             link: Arc::clone(&link),
             depot: Arc::clone(&self.depot),
             name: self.name(),
+        };
+        let guardian = Guardian {
+            env: self.env.clone(),
+            link: Arc::clone(&link),
+            depot: Arc::clone(&self.depot),
+            shipper: shipper.clone(),
+            policy: self.settings.policy.clone(),
+            worker: self.worker.clone(),
+            name: self.name(),
+            memory: self
+                .settings
+                .meta_path
+                .join(format!("verified-{index}.json")),
         };
         let uploader = Uploader {
             env: self.env.clone(),
@@ -372,10 +386,19 @@ impl Parts {
             let _ends = ends;
             upkeep.run().await;
         });
-        [
+        let mut tasks = vec![
             self.env.spawn.task("uploader", uploads),
             self.env.spawn.task("upkeep", keeps),
-        ]
+        ];
+        if !self.settings.policy.verify_interval.is_zero() {
+            let ends = EndsWith(Arc::clone(&self.shared));
+            let guards = Box::pin(async move {
+                let _ends = ends;
+                guardian.run().await;
+            });
+            tasks.push(self.env.spawn.task("guardian", guards));
+        }
+        tasks
     }
 }
 

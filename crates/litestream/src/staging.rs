@@ -384,8 +384,7 @@ impl Staging {
 
     /// What a staged file says of itself.
     pub fn header(&self, level: Level, name: FileName) -> Result<Header> {
-        let path = self.path(level, name);
-        decode(&self.env, &path).map(|decoder| *decoder.header())
+        read_header(&self.env, &self.path(level, name))
     }
 
     /// Whether a staged level-0 file holds every page of the database.
@@ -535,6 +534,11 @@ fn decode(env: &Env, path: &Path) -> Result<ltx::Decoder<Reader>> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// What a staged file says of itself.
+pub fn read_header(env: &Env, path: &Path) -> Result<Header> {
+    decode(env, path).map(|decoder| *decoder.header())
 }
 
 /// Reads a staged file to its end; every checksum must hold.

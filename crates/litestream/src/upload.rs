@@ -235,6 +235,9 @@ impl Uploader {
 
     /// Brings the replica up to what is staged.
     async fn pass(&mut self) -> Result<()> {
+        if self.link.take_doubt() {
+            self.position = None;
+        }
         let mut at = match self.position {
             Some(at) => at,
             None => self.find_position().await?,
