@@ -82,6 +82,7 @@ fn run_command(name: &str, command: &'static Command, args: &[OsString], env: &E
         "ltx" => cmd::ltx::run(&parsed, env),
         "replicate" => cmd::replicate::run(&parsed, env),
         "restore" => cmd::restore::run(&parsed, env),
+        "verify" => cmd::verify::run(&parsed, env),
         _ => cmd::version::run(&parsed),
     }
 }

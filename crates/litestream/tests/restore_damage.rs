@@ -206,7 +206,7 @@ async fn r10_an_empty_file_is_too_small() {
     let error = restored(replica, Target::Latest).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "invalid ltx file: level=0 min=0000000000000002 max=0000000000000002 has size 0 bytes (minimum 100)"
+        "invalid ltx file: level=0 min=0000000000000002 max=0000000000000002 has size 0 bytes (minimum 100); no other files lead to the same state, the newest one before that can be restored is that of TXID 0000000000000001 (restore -txid 0000000000000001)"
     );
 }
 
@@ -416,4 +416,129 @@ async fn a_local_file_that_goes_is_named() {
         "cannot calc restore plan: non-contiguous ltx files: have up to 0000000000000001 but next file starts at 0000000000000003"
     );
     assert!(place.names().is_empty());
+}
+
+/// Level 0 whole, two compacted levels and a snapshot: every file but those of level 0 can be done without, and each of these as well.
+#[tokio::test]
+async fn o14_another_chain_goes_around_any_damaged_file() {
+    let history = History::random(7, 512, 12, 6);
+    let replica = history.memory().await;
+    for (min, max) in [(1, 4), (5, 8), (9, 12)] {
+        history.put_merged(&replica, 1, min, max).await;
+    }
+    history.put_merged(&replica, 2, 1, 8).await;
+    history.put_merged(&replica, 9, 1, 6).await;
+    let mut rng = StdRng::seed_from_u64(3);
+    for file in replica.files() {
+        let original = bytes_of(&replica, file).await;
+        for damage in 0..4 {
+            let mut bytes = original.clone();
+            match damage {
+                0 => bytes.truncate(rng.random_range(0..original.len())),
+                1 => bytes.clear(),
+                2 => bytes[20] ^= 1,
+                _ => {
+                    let last = bytes.len() - 1;
+                    bytes[last] ^= 1;
+                }
+            }
+            replace(&replica, file, bytes).await;
+            let result = restored(replica.clone(), Target::Latest).await;
+            assert!(
+                result.unwrap() == history.image(12),
+                "{} {damage}",
+                file.name
+            );
+        }
+        replace(&replica, file, original).await;
+    }
+}
+
+#[tokio::test]
+async fn o14_several_damaged_files_are_gone_around_and_the_first_is_named_where_there_is_no_way() {
+    let history = History::random(7, 512, 6, 6);
+    let replica = history.memory().await;
+    history.put_merged(&replica, 1, 1, 3).await;
+    history.put_merged(&replica, 2, 1, 6).await;
+    for (level, min, max) in [(2, 1, 6), (1, 1, 3)] {
+        put(&replica, level, min, max, vec![0; 200]).await;
+        let result = restored(replica.clone(), Target::Latest).await;
+        assert!(result.unwrap() == history.image(6));
+    }
+    put(&replica, 0, 5, 5, vec![0; 200]).await;
+    let error = restored(replica.clone(), Target::Latest).await.unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("decode database: level 2 0000000000000001-0000000000000006.ltx: ")
+            && error.ends_with("is that of TXID 0000000000000004 (restore -txid 0000000000000004)"),
+        "{error}"
+    );
+    let four = restored(replica.clone(), Target::Txid(Txid::new(4))).await;
+    assert!(four.unwrap() == history.image(4));
+    let error = restored(replica, Target::Txid(Txid::new(5))).await;
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("level 0 0000000000000005")
+    );
+}
+
+/// Checksums chain; a file of another history has only right ones of its own.
+#[tokio::test]
+async fn a_file_that_breaks_the_chain_is_named_and_gone_around() {
+    let mut history = History::random(9, 512, 8, 6);
+    chained(&mut history);
+    let replica = history.memory().await;
+    let place = Place::new();
+    assert!(run(&place.request(), replica.clone()).await.unwrap().proved);
+    let foreign = |min: u64, max: u64| {
+        let (first, last) = (&history.l0[min as usize - 1], &history.l0[max as usize - 1]);
+        let (first, last) = (
+            Header::decode(first).unwrap(),
+            Header::decode(last).unwrap(),
+        );
+        let (min, max) = (Txid::new(min), Txid::new(max));
+        let header = Header::new(history.page_size, last.commit, min, max, 0);
+        let header = header.with_chain(ltx::Chain {
+            before: first.chain().before,
+            after: last.chain().after,
+        });
+        encode(header, &Pages::from([(1, vec![77; 512])]), 0)
+    };
+    put(&replica, 1, 6, 8, foreign(6, 8)).await;
+    assert!(restored(replica.clone(), Target::Latest).await.unwrap() == history.image(8));
+    put(&replica, 0, 8, 8, foreign(8, 8)).await;
+    let error = restored(replica, Target::Latest).await.err().unwrap();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("decode database: level 1 0000000000000006-0000000000000008.ltx: it says that it leaves a database with checksum")
+            && error.ends_with("(restore -txid 0000000000000007)"),
+        "{error}"
+    );
+}
+
+/// Gives every file of level 0 what the database was before and after it.
+fn chained(history: &mut History) {
+    let page_size = history.page_size;
+    let sum = |image: &[u8]| {
+        let mut sum = ltx::DatabaseChecksum::new();
+        for (at, page) in image.chunks(page_size.bytes()).enumerate() {
+            let number = restore_support::page_no(at as u32 + 1);
+            sum.toggle(ltx::Checksum::page(number, page));
+        }
+        sum.value()
+    };
+    let mut before = None;
+    for (file, image) in history.l0.iter_mut().zip(&history.images) {
+        let after = Some(sum(image));
+        let mut decoder = ltx::Decoder::new(&file[..]).unwrap();
+        let header = decoder.header().with_chain(ltx::Chain { before, after });
+        let (mut pages, mut page) = (Pages::new(), vec![0; page_size.bytes()]);
+        while let Some(number) = decoder.next_page(&mut page).unwrap() {
+            pages.insert(number.get(), page.clone());
+        }
+        *file = encode(header, &pages, 0);
+        before = after;
+    }
 }

@@ -146,7 +146,7 @@ async fn case(made: &Made, fault: Fault, rng: &mut StdRng) -> Option<Outcome> {
         Fault::Flip => {
             let at = rng.random_range(0..changed.len());
             changed[at] ^= 1 << rng.random_range(0..8);
-            what += &format!(" at {at} of {}", changed.len());
+            what = format!("{what} at {at} of {}", changed.len());
         }
         Fault::Cut => changed.truncate(rng.random_range(0..changed.len())),
         Fault::Delete => {}
@@ -197,8 +197,10 @@ async fn case(made: &Made, fault: Fault, rng: &mut StdRng) -> Option<Outcome> {
     })
 }
 
+type Content = (ltx::Header, Vec<(u32, Vec<u8>)>, ltx::Trailer);
+
 /// Everything that a file says; nothing if it is damaged.
-fn decoded(bytes: &[u8]) -> Option<(ltx::Header, Vec<(u32, Vec<u8>)>, ltx::Trailer)> {
+fn decoded(bytes: &[u8]) -> Option<Content> {
     let mut decoder = Decoder::new(bytes).ok()?;
     let header = *decoder.header();
     let mut page = vec![0; header.page_size.bytes()];

@@ -43,7 +43,7 @@ const CONFIG: Flag = unavailable("config", Kind::Text, NO_CONFIG);
 const NO_EXPAND_ENV: Flag = unavailable("no-expand-env", Kind::Bool, NO_CONFIG);
 
 /// Commands in alphabetical order.
-pub const COMMANDS: &[Command] = &[LTX, REPLICATE, RESTORE, VERSION];
+pub const COMMANDS: &[Command] = &[LTX, REPLICATE, RESTORE, VERIFY, VERSION];
 
 /// Commands of Litestream that this version does not have, and what to do instead.
 pub const UNAVAILABLE_COMMANDS: &[(&str, &str)] = &[
@@ -288,6 +288,102 @@ terminal), none, bar, json (one object per line).",
 
 \t# Preview the restore plan without writing a database.
 \t$ litestream restore -dry-run -o /tmp/db file:///backup/app",
+};
+
+const VERIFY: Command = Command {
+    name: "verify",
+    summary: "checks that a replica can be restored",
+    intro: "The verify command reads a replica and says what can be restored from it, what is
+damaged or missing, what that costs and what would mend it. Nothing is written
+to the replica unless -repair is given.",
+    usage: &[
+        "verify [arguments] REPLICA_URL",
+        "verify [arguments] DB_PATH REPLICA_URL",
+    ],
+    flags: &[
+        CONFIG,
+        NO_EXPAND_ENV,
+        flag(
+            "deep",
+            Kind::Bool,
+            "",
+            "Read every byte of every file and prove every state. Without it: the
+names, sizes and headers of all files, and every byte of the newest state.",
+        ),
+        flag(
+            "txid",
+            Kind::Txid,
+            "TXID",
+            "Prove the state at this transaction ID instead of the newest.",
+        ),
+        flag(
+            "timestamp",
+            Kind::Text,
+            "TIMESTAMP",
+            "Prove the state before this time, such as 2030-01-31T12:00:00Z.",
+        ),
+        flag(
+            "repair",
+            Kind::Bool,
+            "",
+            "Write what the live database can supply: local copies of damaged or
+missing files, else a snapshot. Needs DB_PATH.",
+        ),
+        flag(
+            "state",
+            Kind::Text,
+            "PATH",
+            "Remember in this file what was verified, so that it isn't read again
+while it is unchanged. With DB_PATH it lies in the state folder.",
+        ),
+        with_default(
+            "168h",
+            flag(
+                "max-age",
+                Kind::Duration,
+                "DURATION",
+                "Read again what was verified longer ago than this: damage at rest
+changes neither name, size nor time of a file. 0 means never.",
+            ),
+        ),
+        flag(
+            "full",
+            Kind::Bool,
+            "",
+            "Read also what was verified before.",
+        ),
+        flag(
+            "bandwidth",
+            Kind::Text,
+            "SIZE",
+            "Read at most so much per second, such as 10MB.",
+        ),
+        flag("json", Kind::Bool, "", "Output raw JSON."),
+        with_default(
+            "auto",
+            flag(
+                "progress",
+                Kind::Text,
+                "MODE",
+                "Show progress on stderr. MODE is one of: auto (a bar if stderr is a
+terminal), none, bar, json (one object per line).",
+            ),
+        ),
+        unavailable("all", Kind::Bool, NO_CONFIG),
+    ],
+    outro: "The exit code is 0 if nothing is lost or wrong, 2 if something is, and 1 if that
+could not be found out.
+
+Examples:
+
+\t# Prove that the newest state can be restored.
+\t$ litestream verify file:///backup/app
+
+\t# Read everything, and compare with the live database.
+\t$ litestream verify -deep /path/to/db file:///backup/app
+
+\t# Each night at 20 MB per second, each file once a month.
+\t$ litestream verify -deep -state /var/lib/app.verified -max-age 720h -bandwidth 20MB file:///backup/app",
 };
 
 const VERSION: Command = Command {

@@ -4,6 +4,7 @@ pub mod help;
 pub mod ltx;
 pub mod replicate;
 pub mod restore;
+pub mod verify;
 pub mod version;
 
 use crate::failure::{Failure, Result};

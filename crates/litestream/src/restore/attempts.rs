@@ -137,9 +137,7 @@ impl Attempts {
     fn detour(&mut self, file: FileInfo, error: RestoreError) -> Result<Duration, RestoreError> {
         let goal = match &self.last {
             Some(Backup::Ltx(plan)) => plan.max(),
-            Some(Backup::V3(_)) => return Err(error),
-            // It was not even planned.
-            None => Txid::ZERO,
+            Some(Backup::V3(_)) | None => return Err(error),
         };
         tracing::warn!(%error, "a file is damaged; looking for others that lead to the same state");
         let detour = self.detour.get_or_insert(Detour {
@@ -165,11 +163,7 @@ impl Detour {
             .filter(|f| !self.damaged.contains(f))
             .collect();
         let points = restorable(&files);
-        let below = if self.goal == Txid::ZERO {
-            points.len()
-        } else {
-            points.partition_point(|p| *p <= self.goal)
-        };
+        let below = points.partition_point(|p| *p <= self.goal);
         RestoreError::NoOtherWay {
             error: Box::new(self.error),
             good: points[..below].last().copied(),

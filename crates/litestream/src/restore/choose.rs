@@ -48,7 +48,11 @@ const LISTINGS_MAX: usize = 8;
 
 /// Lists the replica and picks the files for `target`.
 pub async fn choose(target: Target, replica: &SharedReplica) -> Result<Backup, RestoreError> {
-    choose_with(target, replica, &mut Times::new()).await
+    let backup = choose_with(target, replica, &mut Times::new()).await?;
+    if let Backup::Ltx(plan) = &backup {
+        plan.check_sizes()?;
+    }
+    Ok(backup)
 }
 
 /// As [`choose`]; `times` are those that were read out of LTX files before.

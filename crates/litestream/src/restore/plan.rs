@@ -43,10 +43,16 @@ impl Plan {
             }
             have = file.name.max;
         }
-        if let Some(small) = files.iter().find(|f| f.size < ltx::HEADER_SIZE as u64) {
-            return Err(RestoreError::TooSmall(*small));
-        }
         Ok(Plan { files })
+    }
+
+    /// An error if a file cannot even hold a header.
+    pub(crate) fn check_sizes(&self) -> Result<(), RestoreError> {
+        let is_small = |f: &&FileInfo| f.size < ltx::HEADER_SIZE as u64;
+        match self.files.iter().find(is_small) {
+            Some(small) => Err(RestoreError::TooSmall(*small)),
+            None => Ok(()),
+        }
     }
 
     /// The newest file: it says how large the database is.
@@ -75,7 +81,9 @@ const LISTINGS_MAX: usize = 3;
 
 /// Lists the replica and picks the files for `target`.
 pub async fn plan(target: Target, replica: &SharedReplica) -> Result<Plan, RestoreError> {
-    plan_with(target, replica, &mut Times::new(), &[]).await
+    let plan = plan_with(target, replica, &mut Times::new(), &[]).await?;
+    plan.check_sizes()?;
+    Ok(plan)
 }
 
 /// As [`plan`]; `times` are those that were read out of files before, `avoid` files that are damaged.

@@ -107,6 +107,7 @@ async fn restore(
     progress: Progress<'_>,
     prepare: Option<Prepare>,
 ) -> Result<Outcome, RestoreError> {
+    plan.check_sizes()?;
     let header = fetch::header(replica, env, plan.newest()).await?;
     check_size(plan, &header)?;
     progress(Event::Planned {
@@ -132,6 +133,7 @@ async fn restore(
         target: request.target,
         parallelism: request.parallelism,
         pace: None,
+        checksum: false,
     };
     let out = Output {
         file: temp.file(),
@@ -139,7 +141,7 @@ async fn restore(
     };
     let filled = threads::fill(how, plan, &header, out, replica, env, progress).await;
     let proved = match filled {
-        Ok(proved) => proved,
+        Ok(filled) => filled.proved,
         Err(error) => return Err(named(error, plan, request.parallelism, replica, env).await),
     };
     if let Some(prepare) = prepare {

@@ -12,8 +12,9 @@ use litestream_replica::chain::before::Times;
 use litestream_replica::env::{Env, UnixMillis};
 use ltx::Txid;
 
-use super::choose::{Backup, choose};
+use super::choose::{Backup, choose_with};
 use super::error::RestoreError;
+use super::plan::Target;
 use super::request::{Outcome, Progress, Request};
 use super::run::run;
 
@@ -68,7 +69,7 @@ async fn order(
     replicas: &[SharedReplica],
     failure: &mut RestoreError,
 ) -> Vec<usize> {
-    let backups = replicas.iter().map(|r| choose(request.target, r));
+    let backups = replicas.iter().map(|r| choose_one(request.target, r));
     let backups = futures_util::future::join_all(backups).await;
     let mut found: Vec<(Option<Backup>, usize)> = Vec::new();
     for (number, backup) in backups.into_iter().enumerate() {
@@ -86,6 +87,11 @@ async fn order(
         (reach, number)
     });
     sorted(futures_util::future::join_all(reaches).await)
+}
+
+/// What would be restored; that it is damaged is found out later.
+async fn choose_one(target: Target, replica: &SharedReplica) -> Result<Backup, RestoreError> {
+    choose_with(target, replica, &mut Times::new()).await
 }
 
 async fn reach(backup: Option<&Backup>, replica: &SharedReplica, exact: bool) -> Reach {

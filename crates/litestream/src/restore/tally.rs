@@ -96,6 +96,11 @@ impl Tally {
         ends.iter().flatten().map(time).collect()
     }
 
+    /// Checksum of the database, if its pages' were asked for.
+    pub(crate) fn checksum(&self) -> Checksum {
+        Checksum::from_crc(self.pages.load(Ordering::Relaxed))
+    }
+
     /// To be asked when all threads have ended without an error: whether every file was read to its end, and what the
     /// files say of each other and of the result agrees. `false` if they say nothing of the result.
     pub(crate) fn judge(&self) -> Result<bool, RestoreError> {

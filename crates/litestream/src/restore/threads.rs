@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use litestream_replica::env::{Env, File, Running, Task, UnixMillis};
 use litestream_replica::{FileInfo, SharedReplica};
-use ltx::Header;
+use ltx::{Checksum, Header};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
@@ -36,6 +36,16 @@ pub(crate) struct How {
     pub(crate) target: Target,
     pub(crate) parallelism: usize,
     pub(crate) pace: Option<Arc<Pace>>,
+    /// The checksum of the database is wanted, whatever the files say of it.
+    pub(crate) checksum: bool,
+}
+
+/// What was found out about the database.
+pub(crate) struct Filled {
+    /// The newest file says what its checksum is, and it is that.
+    pub(crate) proved: bool,
+    /// Its checksum, where it was computed.
+    pub(crate) checksum: Option<Checksum>,
 }
 
 /// Where pages go.
@@ -45,7 +55,7 @@ pub(crate) struct Output {
     pub(crate) path: PathBuf,
 }
 
-/// Fills the output from the files of the plan. Whether the newest of them says what the database's checksum is, which then is right.
+/// Fills the output from the files of the plan.
 pub(crate) async fn fill(
     how: How,
     plan: &Plan,
@@ -54,7 +64,7 @@ pub(crate) async fn fill(
     replica: &SharedReplica,
     env: &Env,
     progress: Progress<'_>,
-) -> Result<bool, RestoreError> {
+) -> Result<Filled, RestoreError> {
     let crew = Crew::new(plan.newest(), how.parallelism, replica, env);
     let (mut fetch, mut requests) = crew.fetch(replica, env);
     if let Some(pace) = &how.pace {
@@ -62,6 +72,7 @@ pub(crate) async fn fill(
         fetch = Box::new(Paced { inner: fetch, pace });
     }
     let Crew { threads, piece, .. } = crew;
+    let checksums = how.checksum || header.tracks_checksum() || header.chain().after.is_some();
     let newest_first = plan.files.iter().rev().copied().collect();
     let job = Arc::new(Job {
         fetch,
@@ -80,7 +91,7 @@ pub(crate) async fn fill(
         out: out.file,
         out_path: out.path,
         page_size: header.page_size,
-        checksums: header.tracks_checksum() || header.chain().after.is_some(),
+        checksums,
         running: AtomicUsize::new(0),
         error: Mutex::new(None),
     });
@@ -106,7 +117,8 @@ pub(crate) async fn fill(
     if let Target::Timestamp(time) = how.target {
         check_times(&job.tally, time)?;
     }
-    Ok(proved)
+    let checksum = checksums.then(|| job.tally.checksum());
+    Ok(Filled { proved, checksum })
 }
 
 /// The plan looked at the newest files only, if there are very many: whether the others, too, were made before the time.

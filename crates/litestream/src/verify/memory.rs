@@ -32,6 +32,8 @@ pub(super) struct ProvedState {
     pub txid: Txid,
     pub time: UnixMillis,
     pub chained: bool,
+    /// Zero if not known.
+    pub checksum: u64,
     pub at: UnixMillis,
 }
 
@@ -68,8 +70,8 @@ impl MemoryError {
 struct Document {
     version: u32,
     replica: String,
-    /// TXID, its time, whether confirmed by a chain, when that was proved.
-    proved: Option<(u64, i64, bool, i64)>,
+    /// TXID, its time, whether confirmed by a chain, checksum of the database, when that was proved.
+    proved: Option<(u64, i64, bool, u64, i64)>,
     files: Vec<Row>,
 }
 
@@ -100,7 +102,7 @@ impl Memory {
             replica: self.location.clone(),
             proved: self
                 .proved
-                .map(|p| (p.txid.get(), p.time.0, p.chained, p.at.0)),
+                .map(|p| (p.txid.get(), p.time.0, p.chained, p.checksum, p.at.0)),
             files: self.files.iter().map(row).collect(),
         };
         let fail = |action| MemoryError::of(action, path);
@@ -209,10 +211,11 @@ impl From<Document> for Memory {
             location: document.replica,
             proved: document
                 .proved
-                .map(|(txid, time, chained, at)| ProvedState {
+                .map(|(txid, time, chained, checksum, at)| ProvedState {
                     txid: Txid::new(txid),
                     time: UnixMillis(time),
                     chained,
+                    checksum,
                     at: UnixMillis(at),
                 }),
             files: files.collect(),

@@ -8,13 +8,16 @@
 //! sound; nothing is written; memory is bounded (12 bytes for each page of the database up to [`Options::pages_max`] pages, and buffers).
 
 mod cost;
+mod database;
 mod deep;
 mod heads;
 mod layout;
 mod links;
+mod live;
 mod memory;
 mod prove;
 pub(crate) mod read;
+mod repair;
 pub(crate) mod replay;
 mod report;
 mod run;
@@ -28,8 +31,10 @@ use litestream_replica::env::UnixMillis;
 use ltx::Txid;
 
 pub use crate::restore::Target;
+pub use database::database;
 pub use memory::{Memory, MemoryError};
-pub use report::{Finding, Kind, Point, Range, Report};
+pub use repair::{Repaired, repair};
+pub use report::{Finding, Kind, Live, Point, Range, Report};
 pub use run::run;
 
 /// Pages up to which a deep verification proves every state: their checksums take 384 MiB.
@@ -131,6 +136,22 @@ pub enum VerifyError {
     /// Files can't be read for a reason that is none of theirs, or a thread could not be started.
     #[error("cannot verify: {0}")]
     Read(crate::restore::RestoreError),
+    /// The live database can't be read.
+    #[error("cannot compare with {}: {source}", path.display())]
+    Database {
+        /// The database.
+        path: std::path::PathBuf,
+        /// Why.
+        source: Box<crate::Error>,
+    },
+    /// Something that was to mend the replica failed.
+    #[error("cannot repair the replica of {}: {source}{}", path.display(), if source.is_busy() { "; a running litestream replicate mends what it can by itself, stop it for more" } else { "" })]
+    Repair {
+        /// The database.
+        path: std::path::PathBuf,
+        /// Why.
+        source: Box<crate::Error>,
+    },
     /// Files go faster than they can be read.
     #[error(
         "cannot verify: the files that make up the state change all the time; is another program deleting files there?"

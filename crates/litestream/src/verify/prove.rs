@@ -13,9 +13,9 @@ use crate::restore::fetch;
 use crate::restore::pace::Pace;
 use crate::restore::plan::{Plan, Target};
 use crate::restore::run::{check_size, named};
-use crate::restore::threads::{How, Output, fill};
+use crate::restore::threads::{Filled, How, Output, fill};
 
-/// Reads a plan to its end; the header of its newest file, and whether the database's checksum is confirmed by it.
+/// Reads a plan to its end; the header of its newest file, and the checksum of the database.
 pub(super) async fn prove(
     plan: &Plan,
     target: Target,
@@ -23,13 +23,15 @@ pub(super) async fn prove(
     replica: &SharedReplica,
     env: &Env,
     progress: &(dyn Fn(u64) + Send + Sync),
-) -> Result<(Header, bool), RestoreError> {
+) -> Result<(Header, Filled), RestoreError> {
+    plan.check_sizes()?;
     let header = fetch::header(replica, env, plan.newest()).await?;
     check_size(plan, &header)?;
     let how = How {
         target,
         parallelism,
         pace,
+        checksum: true,
     };
     let out = Output {
         file: Arc::new(Nowhere),
@@ -41,7 +43,7 @@ pub(super) async fn prove(
         }
     };
     match fill(how, plan, &header, out, replica, env, &told).await {
-        Ok(chained) => Ok((header, chained)),
+        Ok(filled) => Ok((header, filled)),
         Err(error) => Err(named(error, plan, parallelism, replica, env).await),
     }
 }

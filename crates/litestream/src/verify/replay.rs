@@ -86,7 +86,7 @@ pub(crate) enum Break {
 pub(crate) struct Point {
     pub txid: Txid,
     pub timestamp_ms: i64,
-    sum: u64,
+    pub sum: u64,
     /// A file confirmed its checksum.
     pub proved: bool,
     /// What led there.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use litestream_replica::env::UnixMillis;
 use litestream_replica::{FileInfo, Level};
-use ltx::{FileName, Txid};
+use ltx::{Checksum, FileName, Txid};
 
 /// A state that can be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +102,21 @@ impl Finding {
     }
 }
 
+/// How the live database compares with the state that was proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// It was not compared.
+    Unknown,
+    /// It is the same, page for page.
+    Same,
+    /// It is at another TXID.
+    At(Txid),
+    /// It was changed since, and nothing says what TXID that is.
+    Changed,
+    /// It is at the same TXID, and another.
+    Differs,
+}
+
 /// What a verification found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -127,6 +142,10 @@ pub struct Report {
     pub proved: Option<Point>,
     /// That state's checksum is confirmed by the files, not only those of the files themselves.
     pub chained: bool,
+    /// Checksum of the database in that state.
+    pub checksum: Option<Checksum>,
+    /// How the live database compares with that state.
+    pub live: Live,
     /// How many states were proved page by page in this run.
     pub states_proved: usize,
     /// The database has more pages than are proved state by state.

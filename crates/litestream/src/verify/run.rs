@@ -6,10 +6,10 @@ use std::sync::Arc;
 use litestream_replica::chain::position::position;
 use litestream_replica::env::{Env, Monotonic, UnixMillis};
 use litestream_replica::{FileInfo, Level, SharedReplica};
-use ltx::{FileName, Txid};
+use ltx::{Checksum, FileName, Txid};
 
 use super::memory::ProvedState;
-use super::report::{Finding, Point, Report};
+use super::report::{Finding, Live, Point, Report};
 use super::{
     Depth, Event, Memory, Options, Progress, VerifyError, deep, heads, layout, links, replay,
     target, words,
@@ -46,6 +46,7 @@ pub async fn run(
         points: Vec::new(),
         reached: memory.state().map(|state| state.txid),
         proved: None,
+        checksum: None,
         states_proved: 0,
         too_large: false,
     };
@@ -100,6 +101,8 @@ pub(super) struct Run<'a> {
     reached: Option<Txid>,
     /// The newest state that was proved, and whether a file confirms its checksum.
     pub proved: Option<(Point, bool)>,
+    /// Its checksum.
+    pub checksum: Option<Checksum>,
     pub states_proved: usize,
     pub too_large: bool,
 }
@@ -228,6 +231,7 @@ impl Run<'_> {
                 txid: point.txid,
                 time: point.time,
                 chained,
+                checksum: self.checksum.map_or(0, Checksum::get),
                 at: self.now,
             });
         }
@@ -243,6 +247,8 @@ impl Run<'_> {
             newest,
             proved: self.proved.map(|(point, _)| point),
             chained: self.proved.is_some_and(|(_, chained)| chained),
+            checksum: self.checksum,
+            live: Live::Unknown,
             states_proved: self.states_proved,
             too_large: self.too_large,
             findings,

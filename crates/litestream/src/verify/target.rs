@@ -6,7 +6,7 @@ use litestream_replica::FileInfo;
 use litestream_replica::chain::before::Times;
 use litestream_replica::chain::position::position;
 use litestream_replica::env::UnixMillis;
-use ltx::{Header, Txid};
+use ltx::{Checksum, Header, Txid};
 
 use super::report::Point;
 use super::run::Run;
@@ -113,6 +113,7 @@ fn known(run: &mut Run<'_>, memory: &Memory, plan: &Plan) -> bool {
         let time = UnixMillis(point.timestamp_ms);
         let txid = point.txid;
         run.proved = Some((Point { txid, time }, point.proved));
+        run.checksum = Checksum::from_stored(point.sum);
         return true;
     }
     let Some(state) = memory.state().filter(|state| state.txid == plan.max()) else {
@@ -125,6 +126,7 @@ fn known(run: &mut Run<'_>, memory: &Memory, plan: &Plan) -> bool {
             time: state.time,
         };
         run.proved = Some((point, state.chained));
+        run.checksum = Checksum::from_stored(state.checksum);
         run.done.remembered = run.done.remembered.max(plan.files.len());
     }
     all
@@ -144,7 +146,7 @@ async fn read(run: &mut Run<'_>, memory: &mut Memory, plan: &Plan) -> Result<(),
         _ => Target::Latest,
     };
     let how = (run.options.parallelism, run.pace.clone());
-    let (header, chained) = prove::prove(plan, target, how, run.replica, run.env, &tell).await?;
+    let (header, filled) = prove::prove(plan, target, how, run.replica, run.env, &tell).await?;
     run.done.bytes += plan.bytes();
     run.done.files += plan.files.len();
     for file in &plan.files {
@@ -152,8 +154,9 @@ async fn read(run: &mut Run<'_>, memory: &mut Memory, plan: &Plan) -> Result<(),
             memory.prove(file, *sum, run.now);
         }
     }
-    run.proved = Some((state(&header), chained));
-    run.states_proved = run.states_proved.max(usize::from(chained));
+    run.proved = Some((state(&header), filled.proved));
+    run.checksum = filled.checksum;
+    run.states_proved = run.states_proved.max(usize::from(filled.proved));
     Ok(())
 }
 

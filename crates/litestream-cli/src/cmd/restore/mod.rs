@@ -3,7 +3,7 @@
 mod follow;
 mod plan;
 mod plan_v3;
-mod progress;
+pub(super) mod progress;
 
 use std::ffi::OsStr;
 use std::io;
@@ -171,7 +171,8 @@ fn no_config(database: &OsStr) -> Failure {
     )
 }
 
-fn target(parsed: &Parsed) -> Result<Target> {
+/// The state that `-txid` or `-timestamp` names.
+pub(super) fn target(parsed: &Parsed) -> Result<Target> {
     let timestamp = parsed.utf8("timestamp");
     let time: Option<UnixMillis> = time::parse(&timestamp);
     match (parsed.txid("txid"), time) {
