@@ -324,9 +324,10 @@ impl App {
 
 fn checkpoint(conn: &Connection, rng: &mut Rng) -> rusqlite::Result<()> {
     let mode = rng.pick(&["PASSIVE", "FULL", "RESTART", "TRUNCATE"]);
-    // In a row: whoever waits for the lock meets one who has just taken it.
-    for _ in 0..rng.pick(&[1, 1, 1, 6]) {
+    // The lock is free for moments only: once in a while somebody tries until one of them is met.
+    for _ in 0..rng.pick(&[1, 1, 1, 60]) {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))?;
+        sched::sleep(rng.below(100_000));
         if sched::is_dead() {
             break;
         }
