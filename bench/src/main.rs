@@ -12,6 +12,7 @@ mod critical;
 mod engine;
 mod fabricate;
 mod first_copy;
+mod gap;
 mod idle;
 mod ingest;
 mod large;
@@ -52,6 +53,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("levels", levels::run),
     ("snapshot", snapshot::run),
     ("replicas", replicas::run),
+    ("gap", gap::run),
 ];
 
 fn main() -> ExitCode {

@@ -87,6 +87,7 @@ pub(crate) async fn fetch_base(
         target: Target::Txid(end),
         parallelism: PARALLELISM,
         pace: None,
+        checksum: false,
     };
     fill(how, &plan, &newest, out, &link.replica, env, &|_| {}).await?;
     let ledger = sink.fill.finish(end).map_err(failed())?;
