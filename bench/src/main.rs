@@ -27,6 +27,7 @@ mod rows;
 mod scratch;
 mod snapshot;
 mod stats;
+mod verify;
 mod wal;
 mod workload;
 mod writers;
@@ -52,6 +53,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("levels", levels::run),
     ("snapshot", snapshot::run),
     ("replicas", replicas::run),
+    ("verify", verify::run),
 ];
 
 fn main() -> ExitCode {
