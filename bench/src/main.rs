@@ -28,6 +28,7 @@ mod rows;
 mod scratch;
 mod snapshot;
 mod stats;
+mod verify;
 mod wal;
 mod workload;
 mod writers;
@@ -54,6 +55,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("snapshot", snapshot::run),
     ("replicas", replicas::run),
     ("gap", gap::run),
+    ("verify", verify::run),
 ];
 
 fn main() -> ExitCode {

@@ -25,13 +25,17 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 async fn verified(replica: &Memory, expected: u64, depth: Depth) -> Report {
+    remembering(replica, expected, depth, &mut Proved::default()).await
+}
+
+async fn remembering(replica: &Memory, expected: u64, depth: Depth, proved: &mut Proved) -> Report {
     let replica: SharedReplica = Arc::new(replica.clone());
     let options = Options {
         expected: Some(Txid::new(expected)),
         parallelism: 16,
         ..Options::new(depth)
     };
-    run(&options, &replica, &env(), &mut Proved::default(), &|_| {})
+    run(&options, &replica, &env(), proved, &|_| {})
         .await
         .expect("a verification that ends")
 }
@@ -69,6 +73,75 @@ async fn nothing_is_found_in_sound_replicas() {
             }
         }
     }
+}
+
+/// What was verified before is not read again, what is new is, and nothing is found in it that is not there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_is_new_is_read() {
+    let first = setting("LITESTREAM_VERIFY_SEED", 0);
+    let cases = setting("LITESTREAM_VERIFY_CASES", 600) / 20;
+    let (mut read, mut all) = (0, 0);
+    for seed in first..first + cases {
+        let mut made = Made::random(seed).await;
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut proved = Proved::default();
+        for round in 0..6 {
+            let report = remembering(&made.replica, made.last(), Depth::Deep, &mut proved).await;
+            assert!(
+                report.is_sound(),
+                "seed {seed} {round}: {:#?}\n{}",
+                report.findings,
+                made.describe()
+            );
+            assert_eq!(report.proved.map(|p| p.txid.get()), Some(made.last()));
+            let again = remembering(&made.replica, made.last(), Depth::Deep, &mut proved).await;
+            assert_eq!((again.files_read, again.proved), (0, report.proved));
+            if round > 0 {
+                read += report.files_read;
+                all += report.files;
+            }
+            made.go_on(&mut rng, 4).await;
+        }
+        // Damage in what is new is found, in what is remembered only by reading it again.
+        let files = made.replica.files();
+        let file = files[rng.random_range(0..files.len())];
+        let mut damaged = bytes(&made.replica, &file).await;
+        let last = damaged.len() - 1;
+        damaged[last] ^= 1;
+        put(&made.replica, &file, damaged).await;
+        let full = verified(&made.replica, made.last(), Depth::Deep).await;
+        assert!(!full.is_sound(), "seed {seed}");
+    }
+    assert!(read * 2 < all, "{read} of {all} files were read");
+}
+
+/// A limit is kept, and who drops a verification ends it soon and keeps what it proved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_is_no_faster_than_asked_and_ends_when_dropped() {
+    let (made, clock) = (Made::random(5).await, env().clock);
+    let replica: SharedReplica = Arc::new(made.replica.clone());
+    let bytes: u64 = made.replica.files().iter().map(|f| f.size).sum();
+    let slowly = |seconds: u64| Options {
+        bandwidth: Some((bytes / seconds).max(1)),
+        ..Options::new(Depth::Deep)
+    };
+    let begin = clock.monotonic();
+    let mut proved = Proved::default();
+    let report = run(&slowly(1), &replica, &env(), &mut proved, &|_| {})
+        .await
+        .expect("an end");
+    let took = clock.monotonic().since(begin).as_secs_f64();
+    assert!(report.is_sound() && took > 0.4, "{took} s");
+    let options = slowly(3600);
+    let mut proved = Proved::default();
+    let begin = clock.monotonic();
+    {
+        let (env, quiet) = (env(), |_| {});
+        let run = run(&options, &replica, &env, &mut proved, &quiet);
+        let patience = std::time::Duration::from_millis(300);
+        assert!(tokio::time::timeout(patience, run).await.is_err());
+    }
+    assert!(clock.monotonic().since(begin).as_secs() < 5);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

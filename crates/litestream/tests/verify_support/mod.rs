@@ -39,6 +39,7 @@ pub struct Made {
     commits: BTreeMap<u64, u32>,
     txid: u64,
     now: i64,
+    deletes: bool,
 }
 
 fn sum_of(image: &Image) -> Checksum {
@@ -94,24 +95,30 @@ impl Made {
             commits: BTreeMap::new(),
             txid: 0,
             now: 1_700_000_000_000,
+            deletes: true,
         };
         let steps = rng.random_range(1..80);
-        let deletes = rng.random_range(0..3) > 0;
+        made.deletes = rng.random_range(0..3) > 0;
         made.commit(&mut rng).await;
+        made.go_on(&mut rng, steps).await;
+        made
+    }
+
+    /// Lets time pass.
+    pub async fn go_on(&mut self, rng: &mut StdRng, steps: usize) {
         for _ in 0..steps {
-            made.now += rng.random_range(1..2000);
+            self.now += rng.random_range(1..2000);
             match rng.random_range(0..20) {
-                0..12 => made.commit(&mut rng).await,
-                12..15 => made.compact(1).await,
-                15 => made.compact(2).await,
-                16 => made.compact(3).await,
-                17 => made.snapshot(&mut rng).await,
-                18 if deletes => made.trim(&mut rng).await,
-                19 if deletes => made.expire(&mut rng).await,
+                0..12 => self.commit(rng).await,
+                12..15 => self.compact(1).await,
+                15 => self.compact(2).await,
+                16 => self.compact(3).await,
+                17 => self.snapshot(rng).await,
+                18 if self.deletes => self.trim(rng).await,
+                19 if self.deletes => self.expire(rng).await,
                 _ => {}
             }
         }
-        made
     }
 
     pub fn last(&self) -> u64 {
