@@ -12,7 +12,7 @@ use std::process::Command;
 fn what_is_struck_anywhere_comes_right() {
     let number = |name, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let mut command = Command::new(env!("CARGO_BIN_EXE_sim"));
-    command.args(["--enumerate", "--jobs", "2"]);
+    command.args(["--enumerate", "--jobs", "2", "--page-size", "4096"]);
     command.args(["--every", &number("SIM_EVERY", "1")]);
     command.args(["--offset", &number("SIM_OFFSET", "0")]);
     let output = command.output().unwrap();

@@ -277,7 +277,9 @@ impl Database {
                 settings.busy_timeout,
             )?);
         }
-        self.reader.as_ref().map_or(Ok(()), Reader::begin)
+        // An application that dies while it publishes a commit must not hold up everybody.
+        let begun = || self.reader.as_ref().map_or(Ok(()), Reader::begin);
+        self.sentinel.without_recovery(begun)?
     }
 
     fn end_read(&mut self) -> Result<()> {

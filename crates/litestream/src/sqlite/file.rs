@@ -16,6 +16,8 @@ pub(super) enum Slot {
     Write = 0,
     /// Held by whoever copies frames into the database.
     Checkpoint = 1,
+    /// Held by whoever recovers the index, together with all others.
+    Recover = 2,
     /// Held, shared, by whoever reads frames up to the first read mark; the others alike.
     Read1 = 4,
     /// The second.

@@ -118,6 +118,17 @@ impl Sentinel {
         }
     }
 
+    /// Does something with the RECOVER lock held, if that is free. A transaction that begins meanwhile and finds the index torn gives
+    /// up at once; otherwise SQLite would try for ten seconds to recover it, in vain while the guard is held.
+    pub fn without_recovery<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let held = self.file.try_lock(Slot::Recover)?;
+        let done = work();
+        if held {
+            self.file.unlock(Slot::Recover)?;
+        }
+        Ok(done)
+    }
+
     /// Tries to shut the gate: holds every slot that a transaction needs to read the WAL, so that none is running and
     /// none can begin, and therefore none can commit. Unlike with the WRITE lock nobody gets a busy error: SQLite waits for
     /// a read slot inside, for seconds, whatever its busy time-out. `false` if a transaction is running.
