@@ -34,6 +34,8 @@ pub struct Replicator {
     depot: Arc<Depot>,
     worker: Worker,
     stop: Stop,
+    /// What merges made, and could not remove.
+    maker: Maker,
     /// Uploaders and housekeepers.
     tasks: Vec<Box<dyn Running>>,
     /// Its senders are dropped when all of them have ended.
@@ -67,13 +69,14 @@ impl Replicator {
         };
         let stop = Stop::new();
         let (running, tasks_ended) = watch::channel(());
+        let maker = Maker::private(&env);
         let merger = Merger {
             env: env.clone(),
             replica: None,
             root: settings.meta_path.join("ltx"),
             copies: None,
             database: settings.path.clone(),
-            maker: Maker::private(&env),
+            maker: maker.clone(),
             stop: stop.clone(),
             busy: running,
         };
@@ -97,6 +100,7 @@ impl Replicator {
             depot,
             worker,
             stop,
+            maker,
             tasks,
             tasks_ended,
             thread: Mutex::new(Some(thread)),
@@ -170,6 +174,8 @@ impl Replicator {
         // As long as something works on local files, the state folder is not given up.
         let mut ended = self.tasks_ended.clone();
         while ended.changed().await.is_ok() {}
+        let maker = self.maker.clone();
+        let _ = self.env.spawn.offloaded(move || maker.retry()).await; // else the next start does
         if self.worker.command(Command::Close(reply)).is_ok() {
             let _ = done.await; // an ended worker has closed everything, too
         }

@@ -81,6 +81,11 @@ impl Maker {
         }
     }
 
+    /// Tries again to remove what could not be removed.
+    pub fn retry(&self) {
+        self.leftovers.retry();
+    }
+
     /// Removes a file, now or later.
     pub(super) fn discard(&self, path: &Path) {
         self.leftovers.discard(path);
