@@ -10,6 +10,7 @@
 mod oracle;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Complaints {
             let mut text = event.metadata().level().to_string();
             event.record(
                 &mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
-                    text.push_str(&format!(" {field}={value:?}"));
+                    write!(text, " {field}={value:?}").unwrap();
                 },
             );
             self.0.lock().push(text);

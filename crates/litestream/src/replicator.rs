@@ -19,6 +19,7 @@ use crate::guardian::Guardian;
 use crate::link::Link;
 use crate::settings::Settings;
 use crate::shared::{EndsWith, Shared, Status};
+use crate::staging::Maker;
 use crate::stop::Stop;
 use crate::upkeep::merge::Merger;
 use crate::upkeep::{self, Upkeep};
@@ -35,6 +36,8 @@ pub struct Replicator {
     depot: Arc<Depot>,
     worker: Worker,
     stop: Stop,
+    /// What merges made, and could not remove.
+    maker: Maker,
     /// Uploaders and housekeepers.
     tasks: Vec<Box<dyn Running>>,
     /// Its senders are dropped when all of them have ended.
@@ -69,13 +72,14 @@ impl Replicator {
         let stop = Stop::new();
         let (running, tasks_ended) = watch::channel(());
         let depot = Arc::new(Depot::new(&env, Arc::clone(&shared), &settings));
+        let maker = depot.doubts.maker().clone();
         let merger = Merger {
             env: env.clone(),
             replica: None,
             root: settings.meta_path.join("ltx"),
             copies: None,
             database: settings.path.clone(),
-            maker: depot.doubts.maker().clone(),
+            maker: maker.clone(),
             stop: stop.clone(),
             busy: running,
         };
@@ -98,6 +102,7 @@ impl Replicator {
             depot,
             worker,
             stop,
+            maker,
             tasks,
             tasks_ended,
             thread: Mutex::new(Some(thread)),
@@ -171,6 +176,8 @@ impl Replicator {
         // As long as something works on local files, the state folder is not given up.
         let mut ended = self.tasks_ended.clone();
         while ended.changed().await.is_ok() {}
+        let maker = self.maker.clone();
+        let _ = self.env.spawn.offloaded(move || maker.sweep()).await; // else the next start does
         if self.worker.command(Command::Close(reply)).is_ok() {
             let _ = done.await; // an ended worker has closed everything, too
         }
