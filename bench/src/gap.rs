@@ -1,13 +1,15 @@
 //! What a gap costs: the program is killed, the application goes on and checkpoints by itself, the program starts again.
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use ltx::{Encoder, Header, PageNo, PageSize, Txid};
 use rusqlite::{Connection, params};
 
 use crate::args::Args;
+use crate::process::Running;
 use crate::program::Program;
 use crate::replica;
 use crate::report::{Report, Target};
@@ -82,7 +84,7 @@ fn one(
     let before = replica::sizes(&scratch.replica);
     let running = program.replicate(&scratch.db, &scratch.replica, &scratch.log)?;
     let pages = workload::marker(&conn)?;
-    let seen = replica::wait_pages(&scratch.replica, pages, &running, LIMIT)?;
+    let seen = wait_new(&scratch.replica, &before, pages, &running)?;
     let seconds = (seen - running.started()).as_secs_f64();
     replica::wait_quiet(&running, Duration::from_secs(10))?;
     let after = replica::sizes(&scratch.replica);
@@ -114,6 +116,29 @@ fn one(
     drop(conn);
     report.check(program.who, part, scratch.restore_and_compare(program));
     Ok(())
+}
+
+/// Waits for a level-0 file that was not there before, after which the database is as large as it is now.
+fn wait_new(
+    root: &Path,
+    before: &BTreeMap<PathBuf, u64>,
+    pages: u32,
+    program: &Running,
+) -> Result<Instant> {
+    let begin = Instant::now();
+    loop {
+        let names = replica::files(root, 0).into_iter();
+        let paths = names.map(|name| replica::level(root, 0).join(name));
+        let mut new = paths.filter(|path| !before.contains_key(path));
+        if new.any(|path| replica::pages_after(&path) == Some(pages)) {
+            return Ok(Instant::now());
+        }
+        if begin.elapsed() > LIMIT {
+            bail!("the replica is not current after {LIMIT:?}");
+        }
+        program.check_alive()?;
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// The application while nobody watches; everything is in the database file afterwards.

@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::run::root;
+use crate::run::{command, output, root};
 use hunt::Found;
 use tree::Tree;
 
@@ -65,6 +65,7 @@ pub fn run(args: &[&str]) -> Result<()> {
         let names: Vec<String> = patches.iter().map(|patch| stem(patch)).collect();
         println!("drawn: {} (again by --seed {seed})", names.join(" "));
     }
+    let commit = output(command("git rev-parse --short HEAD").current_dir(root()))?;
     let tree = Tree::prepare()?;
     println!(
         "the program without them is built: {}",
@@ -75,7 +76,7 @@ pub fn run(args: &[&str]) -> Result<()> {
         let row = one(&tree, &patch, seed, &options)?;
         println!("{}", table::line(&row));
         if options.write {
-            table::write(&root().join(PATCHES), &row)?;
+            table::write(&root().join(PATCHES), &row, commit.trim())?;
         }
         rows.push(row);
     }

@@ -268,7 +268,10 @@ impl Uploader {
             self.position = Some(at);
             self.link.reached(at);
         }
-        if let Some(name) = replaced?.filter(|name| name.max <= at) {
+        if let Some(name) = replaced?.filter(|name| name.max <= at)
+            // A bridge may have used it.
+            && self.snapshots().await?.contains(&name)
+        {
             self.upload_snapshot(name).await?;
         }
         self.depot.offloaded(Depot::trim).await

@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::Row;
-use crate::run::{command, output, root};
 
 /// The table begins after this line.
 const HEAD: &str = "| bug | what it is | found by | seconds | episodes | seed | commit |";
@@ -41,7 +40,7 @@ pub(super) fn found_within(dir: &Path, seconds: f64) -> Result<BTreeSet<String>>
 }
 
 /// Replaces the row of a bug that was looked for; those of bugs that are no more go.
-pub(super) fn write(dir: &Path, row: &Row) -> Result<()> {
+pub(super) fn write(dir: &Path, row: &Row, commit: &str) -> Result<()> {
     let path = dir.join("README.md");
     let text = std::fs::read_to_string(&path)?;
     let (before, after) = text
@@ -54,8 +53,7 @@ pub(super) fn write(dir: &Path, row: &Row) -> Result<()> {
             lines.insert(name, line.to_owned());
         }
     }
-    let commit = output(command("git rev-parse --short HEAD").current_dir(root()))?;
-    lines.insert(row.name.clone(), cells(row, commit.trim()));
+    lines.insert(row.name.clone(), cells(row, commit));
     let lines: Vec<String> = lines.into_values().collect();
     std::fs::write(
         &path,

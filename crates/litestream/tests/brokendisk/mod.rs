@@ -1,7 +1,7 @@
 //! A disk that fails below one folder on command, at one call or from one on.
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)] // tests stand outside of the seam
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,9 +23,9 @@ struct Fault {
     failing: Mutex<Option<(u64, u64, io::ErrorKind)>>,
     /// The next fsync of an LTX file fails, and so many calls after it.
     trap: Mutex<Option<u64>>,
-    /// The files that it failed for, by identity: whatever is said of them later, their bytes are lost.
-    lost: Mutex<BTreeSet<(u64, u64)>>,
-    held: Mutex<Option<std::fs::File>>,
+    /// The files that it failed for, by identity: whatever is said of them later, their bytes are lost. Kept open, so that no other
+    /// file gets that identity.
+    lost: Mutex<BTreeMap<(u64, u64), std::fs::File>>,
 }
 
 impl Fault {
@@ -45,9 +45,8 @@ impl Fault {
             let number = self.calls.load(Ordering::SeqCst);
             let failing = (number, number + 1 + calls, io::ErrorKind::Other);
             *self.failing.lock().unwrap() = Some(failing);
-            self.lost.lock().unwrap().insert(file.metadata()?.id);
-            // Open, so that no other file gets its identity.
-            *self.held.lock().unwrap() = Some(std::fs::File::open(path)?);
+            let kept = std::fs::File::open(path)?;
+            self.lost.lock().unwrap().insert(file.metadata()?.id, kept);
         }
         self.hit()
     }
@@ -86,7 +85,7 @@ impl BrokenDisk {
 
     /// The files whose bytes were lost so.
     pub fn lost(&self) -> BTreeSet<(u64, u64)> {
-        self.fault.lost.lock().unwrap().clone()
+        self.fault.lost.lock().unwrap().keys().copied().collect()
     }
 
     pub fn heal(&self) {
