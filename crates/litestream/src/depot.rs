@@ -129,6 +129,8 @@ impl Depot {
     /// A snapshot is written anew under a name that some replica may have under it already.
     pub fn snapshot_staged(&self, name: FileName) {
         self.snapshots.lock().remove(&name);
+        // Whoever looked between its staging and now took it for what it has.
+        self.shared.snapshot_staged();
     }
 
     /// Removes what an earlier run left damaged, so that it is bridged instead of uploaded, and what another program kept at levels that
