@@ -220,3 +220,28 @@ fn superseded_and_dropped_pages_are_verified_too() {
         assert!(matches!(*source, Error::FileChecksum { .. }), "{source}");
     }
 }
+
+#[test]
+fn the_ends_of_the_chain_are_kept_and_a_break_in_it_is_refused() {
+    let file = |txid, before, after| {
+        let sum = |n| (n != 0).then(|| Checksum::from_crc(n));
+        let chain = Chain {
+            before: sum(before),
+            after: sum(after),
+        };
+        let header = header(PAGE_SIZE, 4, txid, txid).with_chain(chain);
+        Content::new(header, [(1, texture(PAGE_SIZE, txid as u32))].into()).encode()
+    };
+    let (a, b, c) = (file(2, 1, 2), file(3, 2, 3), file(4, 3, 4));
+    let (_, merged) = try_merge(&[&a, &b, &c]).unwrap();
+    assert_eq!(merged.chain().before, Some(Checksum::from_crc(1)));
+    assert_eq!(merged.chain().after, Some(Checksum::from_crc(4)));
+    let unknown = file(3, 0, 0);
+    let (_, merged) = try_merge(&[&a, &unknown, &c]).unwrap();
+    assert_eq!(merged.chain().after, Some(Checksum::from_crc(4)));
+    let error = try_merge(&[&a, &file(3, 7, 3)]).unwrap_err();
+    assert!(
+        matches!(&error, Error::Input { source, .. } if matches!(**source, Error::ChainBroken)),
+        "{error}"
+    );
+}

@@ -3,8 +3,8 @@
 use std::io::{ErrorKind, Read};
 
 use ltx::{
-    Chain, Checksum, Crc64, FrameEncoding, HEADER_SIZE, IndexReader, Txid, crc64, crc64_combine,
-    decompress_frame, frame_prefix, index_location,
+    Chain, Checksum, Crc64, Encoder, FrameEncoding, HEADER_SIZE, IndexReader, PageNo, Txid, crc64,
+    crc64_combine, decompress_frame, frame_prefix, index_location,
 };
 use proptest::prelude::*;
 
