@@ -41,7 +41,8 @@ pub fn help(scenarios: &[&str]) -> String {
   --minutes M       idle: how long to look (default 5); replicas: how long one is away (1)
   --page-sizes A,B  critical, large: only these page sizes
   --part NAME       only this part of a scenario: restore (snapshot, many), first-copy (mixed, random),
-                    ingest (blobs, transaction, rows), writers (paced, full), large (sizes, backlog, transaction)
+                    ingest (blobs, transaction, rows), writers (paced, full), large (sizes, backlog, transaction),
+                    gap (rows, pages, vacuum)
   --ours PATH       program to measure (default target/fast/litestream)
   --theirs PATH     program beside it (default $LITESTREAM_ORACLE, else target/oracle/bin/litestream)
   --only WHO        ours or theirs
