@@ -134,6 +134,9 @@ pub static SCENES: &[Scene] = &[
             remove_tree(&stage.world.disk, Path::new(STATE));
             // The same numbers are given to other content, and one file more.
             stage.world.storage.outage(Duration::from_mins(1));
+            if let Some(second) = &stage.world.second {
+                second.outage(Duration::from_mins(1));
+            }
             stage.start_engine();
             for _ in 0..4 {
                 stage.pass(7 * SECOND)?;
