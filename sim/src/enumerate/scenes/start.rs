@@ -138,9 +138,9 @@ pub static SCENES: &[Scene] = &[
                 second.outage(Duration::from_mins(1));
             }
             stage.start_engine();
-            for _ in 0..4 {
+            for sql in [ROWS, ROW, ROW, ROW] {
                 stage.pass(7 * SECOND)?;
-                stage.sql(ROW)?;
+                stage.sql(sql)?;
             }
             stage.pass(SECOND)?;
             stage.kill_engine();
