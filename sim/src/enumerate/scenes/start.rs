@@ -134,10 +134,13 @@ pub static SCENES: &[Scene] = &[
             remove_tree(&stage.world.disk, Path::new(STATE));
             // The same numbers are given to other content, and one file more.
             stage.world.storage.outage(Duration::from_mins(1));
+            if let Some(second) = &stage.world.second {
+                second.outage(Duration::from_mins(1));
+            }
             stage.start_engine();
-            for _ in 0..4 {
+            for sql in [ROWS, ROW, ROW, ROW] {
                 stage.pass(7 * SECOND)?;
-                stage.sql(ROW)?;
+                stage.sql(sql)?;
             }
             stage.pass(SECOND)?;
             stage.kill_engine();
