@@ -10,10 +10,10 @@ use std::sync::Arc;
 use litestream_replica::Level;
 use litestream_replica::chain::plan::Target as Point;
 use litestream_replica::env::{Disk, Env, File, Kind, Metadata, UnixMillis};
-use ltx::{Checksum, FileName, Header, PageNo, PageSize, Txid};
+use ltx::{FileName, Header, PageNo, PageSize, Txid};
 
 use crate::error::{Error, Result};
-use crate::ledger::{Fill, Ledger};
+use crate::ledger::{Entry, Fill, Ledger};
 use crate::link::Link;
 use crate::restore::plan::Plan;
 use crate::restore::threads::{How, Output, fill};
@@ -64,6 +64,9 @@ pub(crate) async fn fetch_base(
     let decoder = ltx::Decoder::new(&file[..]).map_err(damaged)?;
     let header = *decoder.header();
     decoder.finish().map_err(damaged)?;
+    if header.file_name() != name {
+        return Ok(None);
+    }
 
     let Ok(plan) = litestream_replica::chain::plan::plan(&files, Point::Txid(end)) else {
         return Ok(None);
@@ -90,8 +93,8 @@ pub(crate) async fn fetch_base(
         checksum: false,
     };
     fill(how, &plan, &newest, out, &link.replica, env, &|_| {}).await?;
-    let ledger = sink.fill.finish(end).map_err(failed())?;
-    let sum = ledger.head().sum.value();
+    let ledger = sink.fill.finish(end, env.clock.boot()).map_err(failed())?;
+    let sum = ledger.head().whole.sum.value();
     if header.chain().after.is_some_and(|after| after != sum) {
         return Ok(None);
     }
@@ -113,11 +116,11 @@ impl File for Sink {
         let size = self.page_size.bytes();
         let first = (offset / size as u64) as u32 + 1;
         let pages = bytes.chunks_exact(size).zip(first..);
-        let sums = pages.filter_map(|(page, number)| {
+        let entries = pages.filter_map(|(page, number)| {
             let number = PageNo::new(number)?;
-            Some(Checksum::page(number, page))
+            Some(Entry::of(number, page))
         });
-        self.fill.put(first, sums)
+        self.fill.put(first, entries)
     }
 
     fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {

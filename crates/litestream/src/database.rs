@@ -15,7 +15,7 @@ use std::time::Duration;
 use litestream_replica::env::{Env, Metadata, Monotonic};
 use ltx::{FileName, PageSize, Txid};
 
-use crate::base::Base;
+use crate::base::{self, Base};
 use crate::capture::{
     Capture, Decision, FullReason, LastFile, Position, Staged, WalFile, WalView, decide,
 };
@@ -144,8 +144,12 @@ impl Database {
         let ahead = ahead.max(noted);
         if ahead > local || must_rebase {
             self.rebase(ahead.max(local), ahead_page_size)?;
-            if let Some(base) = base.filter(|base| base.txid() == self.base) {
-                self.adopt(base)?;
+            match base {
+                Some(base) if base.txid() == self.base => self.adopt(base)?,
+                Some(_) => {
+                    let _ = base::remove_leftover(&*self.env.disk, &self.settings.meta_path); // the next attempt does it, too
+                }
+                None => {}
             }
             return Ok(Some(FullReason::ReplicaAhead));
         }
@@ -189,13 +193,16 @@ impl Database {
     /// Whether what is staged continues the replica's end at `txid`, or nothing up to there is staged and what comes next begins with a
     /// full file.
     pub fn is_past(&mut self, txid: Txid) -> Result<bool> {
-        if self.adopted.take() == Some(txid) {
+        if self.adopted == Some(txid) {
+            self.adopted = None;
             return Ok(true);
         }
-        match self.staging.list()?.first() {
-            Some(first) => Ok(first.min > txid && self.staging.is_full(*first)?),
-            None => Ok(self.position.is_none() && self.base >= txid),
+        if let Some(first) = self.staging.list()?.first() {
+            return Ok(first.min > txid && self.staging.is_full(*first)?);
         }
+        // What differs from our own history would not be a beginning.
+        let base = self.base;
+        Ok(self.position.is_none() && base >= txid && self.ledger.at(base).is_none())
     }
 
     /// Forgets the position, keeps what is staged: the next file will be full.
@@ -290,12 +297,7 @@ impl Database {
             self.staging.make_durable()?;
             tracing::info!(db = %self.settings.path.display(), %name, "snapshot staged because the page size changed");
         }
-        let base = self.base;
-        let comparable = self
-            .ledger
-            .at(base)
-            .is_some_and(|l| l.head().page_size == state.page_size);
-        if comparable {
+        if self.can_compare(state) {
             return self.capture_parts(stop).difference(txid, time, state);
         }
         self.capture_parts(stop).full(txid, time, state)
@@ -336,8 +338,11 @@ impl Database {
                     return Ok(name);
                 }
                 Err(error @ Error::ContentDiffers { .. }) if !repaired => {
-                    tracing::error!(%error, "what differs is captured now");
-                    self.start_over();
+                    // The ledger may be what is wrong; then a new one is made, and nothing is to compare with.
+                    if self.has_proved_ledger(position.txid) {
+                        tracing::error!(%error, "what differs is captured now");
+                        self.start_over();
+                    }
                     repaired = true;
                 }
                 Err(error) => return Err(error),

@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::link::{Link, Verified};
 use crate::policy::Policy;
 use crate::staging::verify as verify_file;
-use crate::upkeep::merge::heavy_place;
 use crate::upload::{Shipper, Worker};
 use crate::verify::{self, Depth, Finding, Kind, Memory, Options};
 
@@ -61,8 +60,8 @@ impl Guardian {
     }
 
     async fn round(&self, answered: &mut BTreeSet<Known>) -> Result<()> {
+        // Slow, and little at once: it takes no place from those who are needed.
         let report = {
-            let _place = heavy_place(&self.env).await?;
             let mut memory = Memory::load(&self.env, &self.memory)?;
             let options = Options {
                 expected: self.link.position(),
@@ -79,7 +78,9 @@ impl Guardian {
                 &|_| {},
             );
             let report = run.await;
-            memory.save(&self.env, &self.memory)?;
+            if let Err(error) = memory.save(&self.env, &self.memory) {
+                tracing::warn!(db = %self.name, %error, "what was verified will be read again");
+            }
             report?
         };
         let damage: Vec<&Finding> = report
@@ -107,7 +108,8 @@ impl Guardian {
         // What is gone may come back and is news then; what could not be healed is tried again.
         answered.retain(|k| known.contains(k));
         if healed.is_ok() {
-            answered.extend(known);
+            // Whether what went back comes again shows the next time.
+            answered.extend(known.into_iter().filter(|k| k.2 != Kind::WentBack.word()));
         }
         healed
     }

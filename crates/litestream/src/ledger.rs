@@ -1,12 +1,13 @@
 //! The page ledger: what every page of the database was as of one staged file.
 //!
-//! Owns `META/ledger`: a head of 64 bytes (page size, size of the database, TXID, checksum of the database), then from byte 4096 on
-//! one LTX page checksum of 8 bytes a page. It says what a capture changes, without reading the database, and which pages
-//! differ when continuity is lost.
+//! Owns `META/ledger`: a head of 64 bytes (page size, size of the database, TXID, checksum of the database, sum of all hashes, boot), then
+//! from byte 4096 on an entry of 16 bytes a page: its LTX checksum, of which files' checksums of the database are made, and a hash.
+//! CRC-64/ISO is linear and its polynomial sparse, so that changes of two bytes can cancel out: whether a page is the same is
+//! for the hash to say.
 //!
 //! Promises: it is a cache. Nothing of it is synced, and no failure of it is anybody's: it is proved before it is used after a start
-//! (the XOR of its entries must be the checksum in its head, or in the staged file that completes it), and what is doubtful is
-//! dropped and built anew. Plain reads and writes instead of a mapping: a full disk or an unreadable block is an error, not a
+//! or to find what differs (checksum and hashes of its entries must make what its head says), and what is doubtful is dropped and
+//! built anew. Plain reads and writes instead of a mapping: a full disk or an unreadable block is an error, not a
 //! signal, and the simulator sees each of them.
 
 mod build;
@@ -27,15 +28,64 @@ pub use update::Update;
 /// Its name in the state folder.
 pub const NAME: &str = "ledger";
 /// Identifies the format.
-const MAGIC: [u8; 8] = *b"LSLEDG01";
+const MAGIC: [u8; 8] = *b"LSLEDG02";
 /// Bytes of the head.
 const HEAD_BYTES: usize = 64;
 /// Where entries begin.
 const ENTRIES_AT: u64 = 4096;
 /// Bytes of an entry.
-const ENTRY_BYTES: u64 = 8;
+const ENTRY_BYTES: u64 = 16;
 /// Entries read at once.
-const BLOCK_ENTRIES: usize = 8192;
+const BLOCK_ENTRIES: usize = 4096;
+
+/// What is known of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its LTX checksum.
+    pub sum: Checksum,
+    /// Tells it from any other content.
+    pub hash: u64,
+}
+
+impl Entry {
+    /// Of a page.
+    pub fn of(page: PageNo, content: &[u8]) -> Entry {
+        Entry {
+            sum: Checksum::page(page, content),
+            hash: xxhash_rust::xxh3::xxh3_64_with_seed(content, u64::from(page.get())),
+        }
+    }
+
+    fn encode(self) -> [u8; ENTRY_BYTES as usize] {
+        let mut out = [0; ENTRY_BYTES as usize];
+        out[..8].copy_from_slice(&self.sum.get().to_le_bytes());
+        out[8..].copy_from_slice(&self.hash.to_le_bytes());
+        out
+    }
+}
+
+/// All entries of a database together. Pages can be added and taken out again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Whole {
+    /// LTX's checksum of the database.
+    pub sum: DatabaseChecksum,
+    /// All hashes, added up modulo 2^64.
+    pub hashes: u64,
+}
+
+impl Whole {
+    /// A page comes.
+    pub fn add(&mut self, entry: Entry) {
+        self.sum.toggle(entry.sum);
+        self.hashes = self.hashes.wrapping_add(entry.hash);
+    }
+
+    /// A page goes.
+    pub fn remove(&mut self, entry: Entry) {
+        self.sum.toggle(entry.sum);
+        self.hashes = self.hashes.wrapping_sub(entry.hash);
+    }
+}
 
 /// What the head says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +96,10 @@ pub struct Head {
     pub commit: u32,
     /// The file after which the database looked like that.
     pub txid: Txid,
-    /// Checksum of the whole database then.
-    pub sum: DatabaseChecksum,
+    /// The whole database then.
+    pub whole: Whole,
+    /// The start of the machine in which it was written.
+    pub boot: Option<u128>,
 }
 
 impl Head {
@@ -57,7 +109,9 @@ impl Head {
         out[8..12].copy_from_slice(&self.page_size.get().to_le_bytes());
         out[12..16].copy_from_slice(&self.commit.to_le_bytes());
         out[16..24].copy_from_slice(&self.txid.get().to_le_bytes());
-        out[24..32].copy_from_slice(&self.sum.value().get().to_le_bytes());
+        out[24..32].copy_from_slice(&self.whole.sum.value().get().to_le_bytes());
+        out[32..40].copy_from_slice(&self.whole.hashes.to_le_bytes());
+        out[40..56].copy_from_slice(&self.boot.unwrap_or_default().to_le_bytes());
         let crc = ltx::crc64(&out[..HEAD_BYTES - 8]);
         out[HEAD_BYTES - 8..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -73,7 +127,11 @@ impl Head {
             page_size: PageSize::new(u32_at(8)?)?,
             commit: u32_at(12)?,
             txid: Txid::new(u64_at(16)?),
-            sum: DatabaseChecksum::from_value(Checksum::from_stored(u64_at(24)?)?),
+            whole: Whole {
+                sum: DatabaseChecksum::from_value(Checksum::from_stored(u64_at(24)?)?),
+                hashes: u64_at(32)?,
+            },
+            boot: Some(u128::from_le_bytes(bytes[40..56].try_into().ok()?)).filter(|b| *b != 0),
         })
     }
 }
@@ -102,7 +160,7 @@ impl State {
     /// The ledger, if it stands for this file.
     pub fn at(&mut self, txid: Txid) -> Option<&mut Ledger> {
         match self {
-            State::Ready(ledger) if ledger.head.txid == txid => Some(ledger),
+            State::Ready(ledger) if ledger.head.txid == txid && !txid.is_zero() => Some(ledger),
             _ => None,
         }
     }
@@ -177,7 +235,8 @@ impl Ledger {
             page_size,
             commit: 0,
             txid: Txid::ZERO,
-            sum: DatabaseChecksum::new(),
+            whole: Whole::default(),
+            boot: None,
         };
         Ok(Ledger {
             file,
@@ -191,24 +250,24 @@ impl Ledger {
         &self.head
     }
 
-    /// The database checksum that its entries make; `None` if one is missing.
-    pub fn computed(&self) -> io::Result<Option<DatabaseChecksum>> {
+    /// What its entries make together; `None` if one is missing.
+    pub fn computed(&self) -> io::Result<Option<Whole>> {
         let lock_page = self.head.page_size.lock_page();
-        let mut sum = DatabaseChecksum::new();
+        let mut whole = Whole::default();
         let mut entries = self.entries();
         while let Some((page, entry)) = entries.next()? {
             match entry {
-                Some(entry) => sum.toggle(entry),
+                Some(entry) => whole.add(entry),
                 None if page == lock_page => {}
                 None => return Ok(None),
             }
         }
-        Ok(Some(sum))
+        Ok(Some(whole))
     }
 
-    /// Whether the entries make the checksum in the head.
+    /// Whether the entries make what the head says.
     pub fn is_proved(&self) -> io::Result<bool> {
-        Ok(self.computed()? == Some(self.head.sum))
+        Ok(self.computed()? == Some(self.head.whole))
     }
 
     /// All entries, in the order of pages.
@@ -269,7 +328,7 @@ pub struct Entries<'a> {
 
 impl Entries<'_> {
     /// The next page and its checksum, if it has one; `None` after the last.
-    pub fn next(&mut self) -> io::Result<Option<(PageNo, Option<Checksum>)>> {
+    pub fn next(&mut self) -> io::Result<Option<(PageNo, Option<Entry>)>> {
         let commit = self.ledger.head.commit;
         let Some(page) = PageNo::new(self.next).filter(|_| self.next <= commit) else {
             return Ok(None);
@@ -288,9 +347,18 @@ impl Entries<'_> {
     }
 }
 
-fn entry_at(bytes: &[u8], at: usize) -> Option<Checksum> {
-    let bytes = bytes[at..at + ENTRY_BYTES as usize].try_into().ok()?;
-    Checksum::from_stored(u64::from_le_bytes(bytes))
+fn entry_at(bytes: &[u8], at: usize) -> Option<Entry> {
+    let u64_at = |at: usize| {
+        bytes
+            .get(at..at + 8)?
+            .try_into()
+            .ok()
+            .map(u64::from_le_bytes)
+    };
+    Some(Entry {
+        sum: Checksum::from_stored(u64_at(at)?)?,
+        hash: u64_at(at + 8)?,
+    })
 }
 
 #[cfg(test)]

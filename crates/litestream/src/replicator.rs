@@ -26,6 +26,8 @@ use crate::upkeep::{self, Upkeep};
 use crate::upload::{Shipper, Uploader, Worker};
 use crate::worker::{Command, Numbered, ReplicaEnd, State, Worker as Owner};
 
+/// How long opening a database without local state reads the replica to compare with before it goes on without.
+const BASE_WAIT: Duration = Duration::from_mins(10);
 /// How long opening a database waits for the replica's answer before it goes on without.
 const REPLICA_WAIT: Duration = Duration::from_secs(5);
 
@@ -313,6 +315,10 @@ impl Parts {
                     biased;
                     base = base::fetch_base(link, &env, &meta, end) => base,
                     () = stop.asked() => Ok(None),
+                    () = env.clock.sleep_async(BASE_WAIT) => {
+                        tracing::warn!(db = %name, "the replica is too slow to be compared with the database, copying everything");
+                        Ok(None)
+                    }
                 }
             });
             let base = fetched.unwrap_or_else(|error| {

@@ -365,6 +365,21 @@ impl Staging {
         Ok(())
     }
 
+    /// Leaves a note that says nothing, for good: what is staged can't be found in the WAL.
+    pub fn spoil_note(&mut self) -> Result<()> {
+        let path = self.cursor_path();
+        remove_if_there(&self.env, &path)?;
+        let disk = &self.env.disk;
+        let file = disk.create_new(&path, self.maker.mode);
+        let write = |file: Box<dyn litestream_replica::env::File>| {
+            file.write_at(b"-\n", 0)?;
+            file.sync()
+        };
+        file.and_then(write).map_err(Error::io("write", &path))?;
+        self.noted_durably = false;
+        self.sync_dir(&self.meta)
+    }
+
     /// What is noted.
     pub fn noted(&self) -> Result<Noted> {
         let path = self.cursor_path();

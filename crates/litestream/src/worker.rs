@@ -45,6 +45,8 @@ const TROUBLE_WAIT_MAX: Duration = Duration::from_mins(1);
 const CLAIM_WAIT: Duration = Duration::from_secs(1);
 /// Pause between tries.
 const CLAIM_PAUSE: Duration = Duration::from_millis(5);
+/// Between two slices of a ledger that is built.
+const BUILD_PAUSE: Duration = Duration::from_millis(20);
 /// First look at a busy WAL after an event; doubled with each further look.
 const LOOK_MIN: Duration = Duration::from_millis(5);
 /// Longest time between looks at a WAL with something to stage or checkpoint.
@@ -379,6 +381,10 @@ impl Worker {
         if self.state.full == Some(FullReason::ReplicaAhead) {
             self.shared.rebased();
         }
+        if database.has_adopted() {
+            // Should the rest fail, it is there after the next opening.
+            self.state.must_rebase = false;
+        }
         if let Some(position) = database.position() {
             self.shared.staged(position.txid, None);
         }
@@ -658,6 +664,7 @@ impl Worker {
             return false;
         };
         if database.is_building() && self.state.trouble_since.is_none() {
+            let _ = self.watcher.wait_quiet(Some(BUILD_PAUSE));
             return false;
         }
         let Ok(state) = database.state() else {

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use litestream_replica::env::{Env, Task};
-use ltx::{Checksum, Compressor, Encoder, FileName, PageNo, PageSize};
+use ltx::{Compressor, Encoder, FileName, PageNo, PageSize};
 use parking_lot::Mutex;
 
 use super::source::PageSource;
 use super::track::Track;
 use crate::error::{Error, Result};
+use crate::ledger::Entry;
 use crate::sqlite::Sentinel;
 use crate::staging::Writer;
 
@@ -27,8 +28,8 @@ struct Batch {
     pages: Vec<u8>,
     blocks: Vec<u8>,
     ends: Vec<usize>,
-    /// Checksums of the pages, if they are wanted.
-    sums: Vec<Checksum>,
+    /// What the ledger keeps of the pages, if that is wanted.
+    sums: Vec<Entry>,
     summed: bool,
 }
 
@@ -72,7 +73,7 @@ impl Batch {
             compressor.compress(page, &mut self.blocks);
             self.ends.push(self.blocks.len());
             if self.summed {
-                self.sums.push(Checksum::page(*number, page));
+                self.sums.push(Entry::of(*number, page));
             }
         }
     }

@@ -17,10 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use litestream_replica::Level;
 use litestream_replica::env::{Env, UnixMillis};
-use ltx::{Chain, Checksum, DatabaseChecksum, Encoder, FileName, Header, PageNo, PageSize, Txid};
+use ltx::{Chain, DatabaseChecksum, Encoder, FileName, Header, PageNo, PageSize, Txid};
 
 use crate::error::{Error, Result};
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Entry, Ledger, Whole};
 use crate::settings::Settings;
 use crate::sqlite::{Sentinel, WalState};
 use crate::staging::{Staging, Writer};
@@ -182,7 +182,7 @@ impl<'a> Capture<'a> {
             .ledger()
             .map_err(Error::io("read", &path))?
             .ok_or_else(|| Error::io("read", &path)(std::io::ErrorKind::InvalidData.into()))?;
-        let pages = Differing::new(self.database_pages(state, &cursor)?, &old);
+        let pages = Differing::new(self.database_pages(state, &cursor)?, &old, self.stop);
         self.stage_state(txid, time, state, cursor, pages, Holds::Differing)
     }
 
@@ -232,8 +232,8 @@ impl<'a> Capture<'a> {
         let header = self.header(name, state.pages, state.page_size, time);
         let cursor = self.cursor_at(state)?;
         let pages = self.database_pages(state, &cursor)?;
-        let known = self.ledger.at(txid).map(|ledger| ledger.head().sum);
-        let mut track = Track::Whole(DatabaseChecksum::new());
+        let known = self.ledger.at(txid).map(|ledger| ledger.head().whole);
+        let mut track = Track::Whole(Whole::default());
         let (writer, size, _) = self.encode(Level::SNAPSHOT, header, pages, &mut track)?;
         if let (Some(known), Track::Whole(found)) = (known, &track)
             && known != *found
@@ -247,14 +247,14 @@ impl<'a> Capture<'a> {
         Ok((name, size))
     }
 
-    /// Checksums of some pages, beginning with `from`, as the position has them; fewer at the end of the database.
+    /// What the ledger keeps of some pages, beginning with `from`, as the position has them; fewer at the end of the database.
     pub fn sums(
         &self,
         position: &Position,
         state: &WalState,
         from: u32,
         pages: u32,
-    ) -> Result<Vec<Option<Checksum>>> {
+    ) -> Result<Vec<Option<Entry>>> {
         self.check_guard()?;
         let mut frames = PageSet::offsets_only(position.page_size);
         // Frames of an older generation are all in the database file.
@@ -275,7 +275,7 @@ impl<'a> Capture<'a> {
             if PageNo::new(number) == Some(lock_page) {
                 sums.push(None);
             } else if let Some(number) = source.next(self.sentinel, &mut page)? {
-                sums.push(Some(Checksum::page(number, &page)));
+                sums.push(Some(Entry::of(number, &page)));
             }
         }
         Ok(sums)
@@ -367,7 +367,9 @@ impl<'a> Capture<'a> {
                 });
         let kept = match track {
             _ if written.is_err() => Ok(()),
-            Track::Update(update) => update.apply(header.max_txid, header.commit),
+            Track::Update(update) => {
+                update.apply(header.max_txid, header.commit, self.env.clock.boot())
+            }
             Track::List(list) => match &mut ledger {
                 ledger::State::Building(build) => build.captured(&list, header.commit),
                 _ => Ok(()),

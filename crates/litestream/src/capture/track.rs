@@ -4,9 +4,9 @@
 
 use std::io;
 
-use ltx::{Chain, Checksum, DatabaseChecksum, PageNo};
+use ltx::{Chain, PageNo};
 
-use crate::ledger::Update;
+use crate::ledger::{Entry, Update, Whole};
 
 /// Pages remembered for a ledger that is being built.
 const LIST_MAX: usize = 1 << 18;
@@ -16,11 +16,11 @@ pub(super) enum Track<'a> {
     /// Nobody wants them.
     Nothing,
     /// They are all pages of the database.
-    Whole(DatabaseChecksum),
+    Whole(Whole),
     /// They change what the ledger stands for.
     Update(Update<'a>),
     /// A ledger is being built.
-    List(Vec<(PageNo, Checksum)>),
+    List(Vec<(PageNo, Entry)>),
     /// The ledger could not be read or written.
     Failed(io::Error),
 }
@@ -31,22 +31,22 @@ impl Track<'_> {
         !matches!(self, Track::Nothing | Track::Failed(_))
     }
 
-    /// A page was written, with this checksum if one was wanted.
-    pub fn page(&mut self, page: PageNo, sum: Checksum) {
+    /// A page was written.
+    pub fn page(&mut self, page: PageNo, entry: Entry) {
         let done = match self {
             Track::Nothing | Track::Failed(_) => Ok(()),
             Track::Whole(whole) => {
-                whole.toggle(sum);
+                whole.add(entry);
                 Ok(())
             }
             Track::List(list) if list.len() == LIST_MAX => {
                 Err(io::Error::other("too many pages at once"))
             }
             Track::List(list) => {
-                list.push((page, sum));
+                list.push((page, entry));
                 Ok(())
             }
-            Track::Update(update) => update.push(page, sum),
+            Track::Update(update) => update.push(page, entry),
         };
         if let Err(error) = done {
             *self = Track::Failed(error);
@@ -59,7 +59,7 @@ impl Track<'_> {
             Track::Nothing | Track::Failed(_) | Track::List(_) => Chain::UNKNOWN,
             Track::Whole(whole) => Chain {
                 before: None,
-                after: Some(whole.value()),
+                after: Some(whole.sum.value()),
             },
             Track::Update(update) => {
                 let before = Some(update.before());

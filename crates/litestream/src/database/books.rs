@@ -14,7 +14,8 @@ use super::Database;
 use crate::base::Base;
 use crate::depot::MERGED;
 use crate::error::{Error, Result};
-use crate::ledger::{Build, Ledger, State};
+use crate::ledger::{Build, Entry, Ledger, State};
+use crate::sqlite::WalState;
 
 /// Bytes of the database that are read at a time while a ledger is built.
 const SLICE_BYTES: u32 = 32 << 20;
@@ -41,6 +42,8 @@ impl Database {
     /// What a replica holds is what comes next after: its newest file is the newest local one, and its pages are those to compare with.
     pub(super) fn adopt(&mut self, base: Base) -> Result<()> {
         let (name, created) = (base.header.file_name(), base.header.timestamp_ms);
+        // Without a note the file would pass for one of ours whose note is missing, and its place in the WAL be looked for.
+        self.staging.spoil_note()?;
         let path = self.staging.path(Level::L0, name);
         let mut writer = self.staging.create(Level::L0, name)?;
         writer
@@ -57,6 +60,32 @@ impl Database {
         Ok(())
     }
 
+    /// Whether the replica's end was taken for the base.
+    pub fn has_adopted(&self) -> bool {
+        self.adopted.is_some()
+    }
+
+    /// Whether the ledger tells what differs from the last file. It is proved once more: a gap is rare, and a wrong entry would hide a page.
+    pub(super) fn can_compare(&mut self, state: &WalState) -> bool {
+        let base = self.base;
+        let same_size = self
+            .ledger
+            .at(base)
+            .is_some_and(|l| l.head().page_size == state.page_size);
+        same_size && self.has_proved_ledger(base)
+    }
+
+    /// Whether the ledger stands for that file and is whole; it is dropped if not.
+    pub(super) fn has_proved_ledger(&mut self, txid: Txid) -> bool {
+        let proved = self.ledger.at(txid).map(|ledger| ledger.is_proved());
+        let good = matches!(proved, Some(Ok(true)));
+        if !good {
+            tracing::warn!(db = %self.settings.path.display(), "the ledger is damaged and is made anew");
+            self.ledger = State::Lost;
+        }
+        good
+    }
+
     fn find_ledger(&self, local: Txid) -> Result<Option<Ledger>> {
         let path = self.staging.ledger_path();
         let failed = || Error::io("read", &path);
@@ -66,11 +95,13 @@ impl Database {
         let at = ledger.head().txid;
         if at == local {
             // The number alone could stand for another content by now.
-            let same = self.after(local)? == Some(ledger.head().sum.value());
+            let same = self.after(local)? == Some(ledger.head().whole.sum.value());
             let proved = same && ledger.is_proved().map_err(failed())?;
             return Ok(proved.then_some(ledger));
         }
-        if at > local || local.get() - at.get() > COMPLETE_MAX {
+        let boot = self.env.clock.boot();
+        let same_boot = boot.is_some() && ledger.head().boot == boot;
+        if at > local || local.get() - at.get() > COMPLETE_MAX || !same_boot {
             return Ok(None);
         }
         // Ended between a file and its ledger.
@@ -88,7 +119,7 @@ impl Database {
                 return Ok(None);
             }
             self.staging.every_page(name, |page, content| {
-                let done = completion.page(page, Checksum::page(page, content));
+                let done = completion.page(page, Entry::of(page, content));
                 done.map_err(failed())?;
                 Ok(true)
             })?;
@@ -131,14 +162,14 @@ impl Database {
                 self.ledger_failed = None;
                 Ok(())
             }
-            // What is wrong with the database shows elsewhere; what is wrong with the ledger can wait.
-            Err(Error::Io { source, path, .. }) if path == self.staging.ledger_path() => {
-                tracing::debug!(db = %self.settings.path.display(), error = %source, "no ledger can be made, trying again later");
+            Err(Error::Closed) => Err(Error::Closed),
+            // What is wrong with the database shows elsewhere, and a ledger can wait.
+            Err(error) => {
+                tracing::debug!(db = %self.settings.path.display(), %error, "no ledger can be made, trying again later");
                 self.ledger = State::Lost;
                 self.ledger_failed = Some(self.env.clock.monotonic());
                 Ok(())
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -166,7 +197,7 @@ impl Database {
             build.scanned(&sums).map_err(failed)?;
         }
         self.ledger = if build.next() > position.commit {
-            let done = build.finish(position.txid, position.commit);
+            let done = build.finish(position.txid, position.commit, self.env.clock.boot());
             tracing::debug!(db = %self.settings.path.display(), txid = %position.txid, pages = position.commit, "ledger built");
             State::Ready(done.map_err(failed)?)
         } else {

@@ -5,9 +5,9 @@
 
 use std::io;
 
-use ltx::{Checksum, PageNo, Txid};
+use ltx::{PageNo, Txid};
 
-use super::{ENTRY_BYTES, Head, Ledger};
+use super::{ENTRY_BYTES, Entry, Head, Ledger};
 
 /// See the module.
 pub struct Build {
@@ -27,44 +27,45 @@ impl Build {
         self.next
     }
 
-    /// The checksums of the next pages, as they are now. The lock page has none.
-    pub fn scanned(&mut self, sums: &[Option<Checksum>]) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(sums.len() * ENTRY_BYTES as usize);
-        for sum in sums {
-            bytes.extend_from_slice(&sum.map_or(0, Checksum::get).to_le_bytes());
+    /// The next pages, as they are now. The lock page has none.
+    pub fn scanned(&mut self, pages: &[Option<Entry>]) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(pages.len() * ENTRY_BYTES as usize);
+        for page in pages {
+            bytes.extend_from_slice(&page.map_or([0; ENTRY_BYTES as usize], Entry::encode));
         }
         self.ledger
             .file
             .write_at(&bytes, Ledger::offset(self.next))?;
-        self.next += sums.len() as u32;
+        self.next += pages.len() as u32;
         Ok(())
     }
 
     /// A capture wrote these pages, and the database is this large now.
-    pub fn captured(&mut self, pages: &[(PageNo, Checksum)], commit: u32) -> io::Result<()> {
-        for (page, sum) in pages {
+    pub fn captured(&mut self, pages: &[(PageNo, Entry)], commit: u32) -> io::Result<()> {
+        for (page, entry) in pages {
             if page.get() < self.next {
-                let bytes = sum.get().to_le_bytes();
+                let bytes = entry.encode();
                 self.ledger
                     .file
                     .write_at(&bytes, Ledger::offset(page.get()))?;
             }
         }
-        if commit + 1 < self.next {
-            self.next = commit + 1;
+        if commit.saturating_add(1) < self.next {
+            self.next = commit.saturating_add(1);
             self.ledger.file.set_len(Ledger::offset(self.next))?;
         }
         Ok(())
     }
 
     /// All pages of the database, which is this large after `txid`, were scanned.
-    pub fn finish(mut self, txid: Txid, commit: u32) -> io::Result<Ledger> {
+    pub fn finish(mut self, txid: Txid, commit: u32, boot: Option<u128>) -> io::Result<Ledger> {
         self.ledger.head.commit = commit;
-        let sum = self.ledger.computed()?.ok_or_else(incomplete)?;
+        let whole = self.ledger.computed()?.ok_or_else(incomplete)?;
         let head = Head {
             commit,
             txid,
-            sum,
+            whole,
+            boot,
             ..self.ledger.head
         };
         self.ledger.write_head(head)?;

@@ -1,12 +1,13 @@
 //! Bringing a ledger up to files that were staged after it was written last.
 //!
-//! Promise: what comes out is proved by the checksum in the newest of these files, whatever a kill left of an update.
+//! Promise: what comes out has the checksum that the newest of these files names, whatever a kill left of an update. Only for a ledger of the
+//! same boot: a power failure can take single entries, and then a checksum alone is too little.
 
 use std::io;
 
-use ltx::{Chain, Checksum, PageNo, PageSize, Txid};
+use ltx::{Chain, PageNo, PageSize, Txid};
 
-use super::{Head, Ledger};
+use super::{Entry, Head, Ledger};
 
 /// See the module.
 pub struct Completion {
@@ -19,7 +20,7 @@ impl Ledger {
     pub fn complete(self) -> Completion {
         let chain = Chain {
             before: None,
-            after: Some(self.head.sum.value()),
+            after: Some(self.head.whole.sum.value()),
         };
         Completion {
             ledger: self,
@@ -37,7 +38,8 @@ impl Completion {
     /// A file that follows: `false` if it does not, or can't be shown to.
     pub fn follows(&mut self, txid: Txid, commit: u32, chain: Chain) -> io::Result<bool> {
         let head = self.ledger.head;
-        if chain.before != self.chain.after || chain.after.is_none() || txid != head.txid.next() {
+        let fits = chain.before == self.chain.after && txid == head.txid.next();
+        if !fits || chain.after.is_none() || commit == u32::MAX {
             return Ok(false);
         }
         if commit < head.commit {
@@ -53,20 +55,19 @@ impl Completion {
     }
 
     /// A page of that file.
-    pub fn page(&mut self, page: PageNo, sum: Checksum) -> io::Result<()> {
-        let bytes = sum.get().to_le_bytes();
+    pub fn page(&mut self, page: PageNo, entry: Entry) -> io::Result<()> {
         self.ledger
             .file
-            .write_at(&bytes, Ledger::offset(page.get()))
+            .write_at(&entry.encode(), Ledger::offset(page.get()))
     }
 
     /// The ledger as of the last file, if it is proved.
     pub fn finish(mut self) -> io::Result<Option<Ledger>> {
-        let sum = self.ledger.computed()?;
-        match sum.filter(|sum| Some(sum.value()) == self.chain.after) {
-            Some(sum) => {
+        let whole = self.ledger.computed()?;
+        match whole.filter(|whole| Some(whole.sum.value()) == self.chain.after) {
+            Some(whole) => {
                 let head = Head {
-                    sum,
+                    whole,
                     ..self.ledger.head
                 };
                 self.ledger.write_head(head)?;

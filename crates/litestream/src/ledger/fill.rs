@@ -4,10 +4,10 @@
 
 use std::io;
 
-use ltx::{Checksum, PageNo, Txid};
+use ltx::{PageNo, Txid};
 use parking_lot::Mutex;
 
-use super::{ENTRY_BYTES, Head, Ledger};
+use super::{Entry, Head, Ledger};
 
 /// See the module.
 pub struct Fill {
@@ -26,9 +26,9 @@ impl Ledger {
 }
 
 impl Fill {
-    /// Checksums of consecutive pages.
-    pub fn put(&self, first: u32, sums: impl Iterator<Item = Checksum>) -> io::Result<()> {
-        let bytes: Vec<u8> = sums.flat_map(|sum| sum.get().to_le_bytes()).collect();
+    /// Consecutive pages.
+    pub fn put(&self, first: u32, pages: impl Iterator<Item = Entry>) -> io::Result<()> {
+        let bytes: Vec<u8> = pages.flat_map(Entry::encode).collect();
         match &*self.ledger.lock() {
             Some(ledger) => ledger.file.write_at(&bytes, Ledger::offset(first)),
             None => Err(io::Error::other("the ledger is finished")),
@@ -36,7 +36,7 @@ impl Fill {
     }
 
     /// All pages were put: the ledger as of `txid`.
-    pub fn finish(&self, txid: Txid) -> io::Result<Ledger> {
+    pub fn finish(&self, txid: Txid, boot: Option<u128>) -> io::Result<Ledger> {
         let taken = self.ledger.lock().take();
         let mut ledger = taken.ok_or_else(|| io::Error::other("the ledger is finished"))?;
         ledger.head = Head {
@@ -54,13 +54,17 @@ impl Fill {
             }
         }
         for page in empty {
-            let bytes = Checksum::page(page, &zeros).get().to_le_bytes();
-            debug_assert_eq!(bytes.len() as u64, ENTRY_BYTES);
+            let bytes = Entry::of(page, &zeros).encode();
             ledger.file.write_at(&bytes, Ledger::offset(page.get()))?;
         }
-        let sum = ledger.computed()?;
-        let sum = sum.ok_or_else(|| io::Error::other("an entry that was written is not there"))?;
-        let head = Head { sum, ..ledger.head };
+        let whole = ledger.computed()?;
+        let whole =
+            whole.ok_or_else(|| io::Error::other("an entry that was written is not there"))?;
+        let head = Head {
+            whole,
+            boot,
+            ..ledger.head
+        };
         ledger.write_head(head)?;
         Ok(ledger)
     }

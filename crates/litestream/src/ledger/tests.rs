@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 
 use litestream_replica::env::real;
-use ltx::{Chain, Checksum, DatabaseChecksum, PageNo, PageSize, Txid};
+use ltx::{Chain, PageNo, PageSize, Txid};
 use proptest::prelude::*;
 
-use super::{Build, Ledger};
+use super::{Build, Entry, Ledger, Whole};
 
 /// Pages of a model database and the seed of their content.
 type Model = BTreeMap<u32, u64>;
@@ -13,14 +13,14 @@ fn page(number: u32) -> PageNo {
     PageNo::new(number).expect("not zero")
 }
 
-fn sum(number: u32, seed: u64) -> Checksum {
-    Checksum::page(page(number), &seed.to_le_bytes())
+fn sum(number: u32, seed: u64) -> Entry {
+    Entry::of(page(number), &seed.to_le_bytes())
 }
 
-fn whole(model: &Model) -> DatabaseChecksum {
-    let mut all = DatabaseChecksum::new();
+fn whole(model: &Model) -> Whole {
+    let mut all = Whole::default();
     for (n, seed) in model {
-        all.toggle(sum(*n, *seed));
+        all.add(sum(*n, *seed));
     }
     all
 }
@@ -52,7 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Makes the step in the model; the pages that its file holds.
-fn make(model: &mut Model, step: &Step) -> Vec<(PageNo, Checksum)> {
+fn make(model: &mut Model, step: &Step) -> Vec<(PageNo, Entry)> {
     let old = model.len() as u32;
     let mut pages: Vec<u32> = (old + 1..=step.commit).collect();
     pages.extend(step.writes.iter().filter(|n| **n <= step.commit));
@@ -68,14 +68,17 @@ fn make(model: &mut Model, step: &Step) -> Vec<(PageNo, Checksum)> {
         .collect()
 }
 
-fn apply(ledger: &mut Ledger, model: &Model, pages: &[(PageNo, Checksum)], list_max: usize) {
+fn apply(ledger: &mut Ledger, model: &Model, pages: &[(PageNo, Entry)], list_max: usize) {
     let (txid, commit) = (ledger.head().txid.next(), model.len() as u32);
     let mut update = ledger.update_within(list_max);
     for (page, sum) in pages {
         update.push(*page, *sum).expect("push");
     }
-    assert_eq!(update.after(commit).expect("after"), whole(model).value());
-    update.apply(txid, commit).expect("apply");
+    assert_eq!(
+        update.after(commit).expect("after"),
+        whole(model).sum.value()
+    );
+    update.apply(txid, commit, None).expect("apply");
 }
 
 proptest! {
@@ -112,14 +115,14 @@ proptest! {
         let first = Step { commit: 700, writes: Vec::new(), seed: 5 };
         let pages = make(&mut model, &first);
         apply(&mut ledger, &model, &pages, 1 << 18);
-        let before = whole(&model).value();
+        let before = whole(&model).sum.value();
         let pages = make(&mut model, &steps[0]);
         for (page, sum) in pages.iter().take(done) {
-            ledger.file.write_at(&sum.get().to_le_bytes(), Ledger::offset(page.get())).expect("write");
+            ledger.file.write_at(&sum.encode(), Ledger::offset(page.get())).expect("write");
         }
         let ledger = Ledger::open(&*env.disk, dir.path()).expect("open").expect("there");
         let mut completion = ledger.complete();
-        let chain = Chain { before: Some(before), after: Some(whole(&model).value()) };
+        let chain = Chain { before: Some(before), after: Some(whole(&model).sum.value()) };
         let commit = model.len() as u32;
         prop_assert!(completion.follows(Txid::new(2), commit, chain).expect("follows"));
         for (page, sum) in &pages {
@@ -127,7 +130,7 @@ proptest! {
         }
         let ledger = completion.finish().expect("read").expect("proved");
         prop_assert_eq!(ledger.head().txid, Txid::new(2));
-        prop_assert_eq!(ledger.head().sum, whole(&model));
+        prop_assert_eq!(ledger.head().whole, whole(&model));
     }
 
     /// Pages that are captured before or after they are scanned, and a size that changes meanwhile.
@@ -148,8 +151,8 @@ proptest! {
                 build.captured(&pages, model.len() as u32).expect("write");
             }
         }
-        let ledger = build.finish(Txid::new(9), model.len() as u32).expect("finish");
-        prop_assert_eq!(ledger.head().sum, whole(&model));
+        let ledger = build.finish(Txid::new(9), model.len() as u32, None).expect("finish");
+        prop_assert_eq!(ledger.head().whole, whole(&model));
         let again = Ledger::open(&*env.disk, dir.path()).expect("open").expect("there");
         prop_assert!(again.is_proved().expect("read"));
     }
@@ -211,4 +214,50 @@ fn an_update_that_was_begun_and_given_up_leaves_no_ledger() {
             .expect("open")
             .is_none()
     );
+}
+
+/// The polynomial of CRC-64/ISO is x^64 + x^4 + x^3 + x + 1: these two changes cancel out.
+#[test]
+fn changes_that_cancel_out_in_the_checksum_are_seen() {
+    let old = [7; 4096];
+    let mut new = old;
+    new[1000] ^= 0x10;
+    new[1008] ^= 0x1B;
+    let (old, new) = (Entry::of(page(5), &old), Entry::of(page(5), &new));
+    assert_eq!(old.sum, new.sum, "the checksum alone does not tell");
+    assert_ne!(old, new);
+}
+
+/// The same change in two pages leaves the checksum of the database as it was: a head that is newer than the entries must not be believed.
+#[test]
+fn the_same_change_in_two_pages_is_seen() {
+    let (env, dir) = (real::env(), tempfile::tempdir().expect("folder"));
+    let mut ledger = Ledger::create(&*env.disk, dir.path(), 0o600, size()).expect("create");
+    let (mut old, mut new) = (Whole::default(), Whole::default());
+    let mut pages = Vec::new();
+    for number in 1..=2 {
+        let content = [number as u8; 512];
+        let mut changed = content;
+        changed[100] ^= 1;
+        old.add(Entry::of(page(number), &content));
+        new.add(Entry::of(page(number), &changed));
+        pages.push((page(number), Entry::of(page(number), &content)));
+    }
+    assert_eq!(old.sum, new.sum);
+    let mut update = ledger.update();
+    for (page, entry) in &pages {
+        update.push(*page, *entry).expect("push");
+    }
+    update.after(2).expect("after");
+    update.apply(Txid::new(1), 2, None).expect("apply");
+    let head = super::Head {
+        whole: new,
+        txid: Txid::new(2),
+        ..*ledger.head()
+    };
+    ledger.write_head(head).expect("write");
+    let again = Ledger::open(&*env.disk, dir.path())
+        .expect("open")
+        .expect("there");
+    assert!(!again.is_proved().expect("read"));
 }

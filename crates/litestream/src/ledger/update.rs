@@ -5,11 +5,11 @@
 
 use std::io;
 
-use ltx::{Checksum, DatabaseChecksum, PageNo, Txid};
+use ltx::{Checksum, PageNo, Txid};
 
-use super::{ENTRY_BYTES, Head, Ledger, entry_at};
+use super::{ENTRY_BYTES, Entry, Head, Ledger, Whole, entry_at};
 
-/// Pages remembered: 4 MiB.
+/// Pages remembered: 6 MiB.
 const LIST_MAX: usize = 1 << 18;
 /// Entries so near to each other are read together.
 const SPAN_ENTRIES: u32 = 512;
@@ -18,8 +18,8 @@ const SPAN_ENTRIES: u32 = 512;
 pub struct Update<'a> {
     ledger: &'a mut Ledger,
     /// Ascending.
-    list: Vec<(PageNo, Checksum)>,
-    sum: DatabaseChecksum,
+    list: Vec<(PageNo, Entry)>,
+    whole: Whole,
     /// Size of the database before.
     old: u32,
     list_max: usize,
@@ -34,7 +34,7 @@ impl Ledger {
 
     pub(super) fn update_within(&mut self, list_max: usize) -> Update<'_> {
         Update {
-            sum: self.head.sum,
+            whole: self.head.whole,
             old: self.head.commit,
             list: Vec::new(),
             list_max,
@@ -47,12 +47,12 @@ impl Ledger {
 impl Update<'_> {
     /// The database before.
     pub fn before(&self) -> Checksum {
-        self.ledger.head.sum.value()
+        self.ledger.head.whole.sum.value()
     }
 
     /// A page of the file, in ascending order.
-    pub fn push(&mut self, page: PageNo, sum: Checksum) -> io::Result<()> {
-        self.list.push((page, sum));
+    pub fn push(&mut self, page: PageNo, entry: Entry) -> io::Result<()> {
+        self.list.push((page, entry));
         if self.list.len() < self.list_max {
             return Ok(());
         }
@@ -64,24 +64,24 @@ impl Update<'_> {
     /// The database after a file with these pages, which leaves it this large. To be asked once, at the end.
     pub fn after(&mut self, commit: u32) -> io::Result<Checksum> {
         self.toggle()?;
-        let mut gone = commit + 1;
-        while gone <= self.old {
+        let mut gone = commit.saturating_add(1);
+        while commit < self.old && gone <= self.old {
             let entries = (self.old - gone + 1).min(SPAN_ENTRIES);
             self.scratch
                 .resize(entries as usize * ENTRY_BYTES as usize, 0);
             self.ledger.read(gone, &mut self.scratch)?;
             for at in (0..self.scratch.len()).step_by(ENTRY_BYTES as usize) {
                 if let Some(old) = entry_at(&self.scratch, at) {
-                    self.sum.toggle(old);
+                    self.whole.remove(old);
                 }
             }
             gone += entries;
         }
-        Ok(self.sum.value())
+        Ok(self.whole.sum.value())
     }
 
     /// The file is there under its name: so much the ledger stands for now.
-    pub fn apply(mut self, txid: Txid, commit: u32) -> io::Result<()> {
+    pub fn apply(mut self, txid: Txid, commit: u32, boot: Option<u128>) -> io::Result<()> {
         self.write()?;
         if commit < self.old {
             // What lies beyond must not pass for entries when the database grows again.
@@ -90,7 +90,8 @@ impl Update<'_> {
         let head = Head {
             commit,
             txid,
-            sum: self.sum,
+            whole: self.whole,
+            boot,
             ..self.ledger.head
         };
         self.ledger.write_head(head)
@@ -110,12 +111,12 @@ impl Update<'_> {
             if first.get() <= self.old {
                 self.ledger.read(first.get(), &mut self.scratch)?;
             }
-            for (page, sum) in span {
+            for (page, entry) in span {
                 let at = (page.get() - first.get()) as usize * ENTRY_BYTES as usize;
                 if let Some(old) = entry_at(&self.scratch, at).filter(|_| page.get() <= self.old) {
-                    self.sum.toggle(old);
+                    self.whole.remove(old);
                 }
-                self.sum.toggle(*sum);
+                self.whole.add(*entry);
             }
             rest = others;
         }
@@ -124,11 +125,11 @@ impl Update<'_> {
 
     /// Writes the listed entries, neighbours together.
     fn write(&mut self) -> io::Result<()> {
-        let follows = |a: &(PageNo, Checksum), b: &(PageNo, Checksum)| a.0.next() == b.0;
+        let follows = |a: &(PageNo, Entry), b: &(PageNo, Entry)| a.0.next() == b.0;
         for run in self.list.chunk_by(follows) {
             self.scratch.clear();
-            for (_, sum) in run {
-                self.scratch.extend_from_slice(&sum.get().to_le_bytes());
+            for (_, entry) in run {
+                self.scratch.extend_from_slice(&entry.encode());
             }
             let at = Ledger::offset(run[0].0.get());
             self.ledger.file.write_at(&self.scratch, at)?;

@@ -7,7 +7,7 @@ use ltx::{FileName, PageSize, Txid};
 use super::Uploader;
 use crate::depot::{Depot, MERGED};
 use crate::error::{Error, Result};
-use crate::staging::{is_full, read_header};
+use crate::staging::is_full;
 use crate::worker::{Command, ReplicaEnd};
 
 impl Uploader {
@@ -110,9 +110,6 @@ impl Uploader {
                 // What comes right after it can't be shown to belong there, unless it depends on nothing. What comes later will be
                 // bridged by a snapshot.
                 let next = FileName::single(highest.next());
-                if local.contains(&next) && self.is_chained(highest, next, files).await? {
-                    return Ok(false);
-                }
                 let spans = |name: &FileName| {
                     name.min <= next.min && name.max > highest && name.min.get() > 1
                 };
@@ -160,28 +157,5 @@ impl Uploader {
             }
         }
         Ok(false)
-    }
-
-    /// Whether the local file `next` begins with the very database that the replica's files up to `end` leave.
-    async fn is_chained(&self, end: Txid, next: FileName, files: &[FileInfo]) -> Result<bool> {
-        let env = self.env.clone();
-        let read = move |depot: &Depot| read_header(&env, &depot.path(Level::L0, next));
-        let Some(before) = self.depot.offloaded(read).await?.chain().before else {
-            return Ok(false);
-        };
-        let Some(file) = files.iter().find(|f| f.name.max == end) else {
-            return Ok(false);
-        };
-        let there = self
-            .link
-            .replica
-            .read(file.level, file.name, 0, Some(ltx::HEADER_SIZE as u64));
-        let there = match there.await {
-            Ok(there) => there,
-            Err(error) if error.is_not_found() => return Ok(false),
-            Err(error) => return Err(error.into()),
-        };
-        let after = ltx::Header::decode(&there).map(|header| header.chain().after);
-        Ok(after.is_ok_and(|after| after == Some(before)))
     }
 }
