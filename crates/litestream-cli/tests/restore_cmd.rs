@@ -266,6 +266,7 @@ fn restored_silently_or_with_a_document() {
             "  \"replica\": \"file\",",
             "  \"txid\": \"0000000000000001\",",
             "  \"integrity_check\": \"full\",",
+            "  \"proved\": true",
             "}"
         ]
     );

@@ -16,7 +16,7 @@ use litestream_replica::env::{Env, Kind, UnixMillis};
 use litestream_replica::{Level, SharedReplica, url};
 use ltx::Txid;
 use serde::Serialize;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::runtime;
 use crate::args::{Parsed, table};
@@ -276,7 +276,8 @@ impl Job {
             info!("post-restore integrity check passed");
         }
         if outcome.proved {
-            info!("the restored database has the checksum that the replica's newest file names");
+            // A restore is silent, as Litestream's is; who wants to know asks for the document or the progress.
+            debug!("the restored database has the checksum that the replica's newest file names");
         }
         if let Target::Timestamp(_) = self.request.target {
             let time = time::utc_exact(outcome.time);
