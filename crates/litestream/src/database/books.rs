@@ -177,6 +177,12 @@ impl Database {
         let Some(position) = self.position else {
             return Ok(());
         };
+        let state = self.state()?;
+        // What was committed before the database was opened may be in its file already, whatever is told of what is backfilled: the
+        // file is that of the position only once all of it is captured. From then on it is never further.
+        if matches!(self.ledger, State::Lost) && self.is_behind(&state) {
+            return Ok(());
+        }
         let path = self.staging.ledger_path();
         let failed = |e: io::Error| Error::io("write", &path)(e);
         let mut build = match std::mem::take(&mut self.ledger) {
@@ -188,7 +194,6 @@ impl Database {
             ),
         };
         if build.next() <= position.commit {
-            let state = self.state()?;
             let pages = (SLICE_BYTES / position.page_size.get()).max(1);
             let from = build.next();
             let sums = self
