@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use litestream_replica::Level;
 use litestream_replica::chain::plan::Target as Point;
-use litestream_replica::env::{Disk, Env, File, Kind, Metadata, UnixMillis};
-use ltx::{FileName, Header, PageNo, PageSize, Txid};
+use litestream_replica::env::{Disk, Env};
+use ltx::{FileName, Header, PageNo, Txid};
 
 use crate::error::{Error, Result};
-use crate::ledger::{Entry, Fill, Ledger};
+use crate::ledger::{Entry, Ledger};
 use crate::link::Link;
 use crate::restore::plan::Plan;
+use crate::restore::sink::Sink;
 use crate::restore::threads::{How, Output, fill};
 use crate::restore::{RestoreError, Target, fetch};
 
@@ -78,12 +79,17 @@ pub(crate) async fn fetch_base(
     }
     let failed = || Error::io("write", meta.join(Ledger::BESIDE));
     let beside = Ledger::create_beside(&*env.disk, meta, newest.page_size).map_err(failed())?;
-    let sink = Arc::new(Sink {
-        fill: beside.fill(newest.commit),
-        page_size: newest.page_size,
-    });
+    let (fill_ledger, size) = (Arc::new(beside.fill(newest.commit)), newest.page_size);
+    let kept = Arc::clone(&fill_ledger);
+    let keep = move |bytes: &[u8], offset: u64| {
+        let first = (offset / u64::from(size.get())) as u32 + 1;
+        let pages = bytes.chunks_exact(size.bytes()).zip(first..);
+        let entries =
+            pages.filter_map(|(page, number)| Some(Entry::of(PageNo::new(number)?, page)));
+        kept.put(first, entries)
+    };
     let out = Output {
-        file: Arc::clone(&sink) as Arc<dyn File>,
+        file: Arc::new(Sink(keep)),
         path: meta.join(Ledger::BESIDE),
     };
     let how = How {
@@ -93,7 +99,9 @@ pub(crate) async fn fetch_base(
         checksum: false,
     };
     fill(how, &plan, &newest, out, &link.replica, env, &|_| {}).await?;
-    let ledger = sink.fill.finish(end, env.clock.boot()).map_err(failed())?;
+    let ledger = fill_ledger
+        .finish(end, env.clock.boot())
+        .map_err(failed())?;
     let sum = ledger.head().whole.sum.value();
     if header.chain().after.is_some_and(|after| after != sum) {
         return Ok(None);
@@ -103,59 +111,6 @@ pub(crate) async fn fetch_base(
         header,
         ledger,
     }))
-}
-
-/// Takes pages and keeps their checksums.
-struct Sink {
-    fill: Fill,
-    page_size: PageSize,
-}
-
-impl File for Sink {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let size = self.page_size.bytes();
-        let first = (offset / size as u64) as u32 + 1;
-        let pages = bytes.chunks_exact(size).zip(first..);
-        let entries = pages.filter_map(|(page, number)| {
-            let number = PageNo::new(number)?;
-            Some(Entry::of(number, page))
-        });
-        self.fill.put(first, entries)
-    }
-
-    fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
-        Ok(0)
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn allocate(&self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn start_writeback(&self, _: u64, _: u64) {}
-
-    fn metadata(&self) -> io::Result<Metadata> {
-        Ok(Metadata {
-            kind: Kind::Other,
-            len: 0,
-            modified: UnixMillis(0),
-            mode: 0,
-            uid: 0,
-            gid: 0,
-            id: (0, 0),
-        })
-    }
-
-    fn set_modified(&self, _: UnixMillis) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Removes what an earlier attempt left.

@@ -22,7 +22,6 @@ use litestream_replica::env::{Disk, File};
 use ltx::{Checksum, DatabaseChecksum, PageNo, PageSize, Txid};
 
 pub use build::Build;
-pub use fill::Fill;
 pub use update::Update;
 
 /// Its name in the state folder.

@@ -31,6 +31,7 @@ pub(crate) mod plan;
 mod request;
 pub(crate) mod run;
 mod several;
+pub(crate) mod sink;
 pub(crate) mod tally;
 mod target;
 mod temp;
