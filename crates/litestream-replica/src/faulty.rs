@@ -237,6 +237,10 @@ impl Replica for Faulty {
         .await
     }
 
+    async fn tidy(&self) -> Result<()> {
+        self.inner.tidy().await
+    }
+
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()> {
         self.run(Op::Delete, self.inner.delete(files)).await
     }

@@ -241,6 +241,10 @@ impl Replica for FileReplica {
             .await
     }
 
+    async fn tidy(&self) -> Result<()> {
+        self.blocking("tidy", |r| r.inner.tidy()).await
+    }
+
     async fn list_v3(&self) -> Result<Vec<crate::v3::Object>> {
         self.blocking("list", FileReplica::list_v3_blocking).await
     }

@@ -125,6 +125,12 @@ pub trait Replica: Send + Sync {
     /// Deletes files. Missing ones are no error. Nothing else is touched.
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()>;
 
+    /// Clears away what a killed writer left half written, where the storage keeps such things. For the replica's one writer,
+    /// when it begins; readers change nothing.
+    async fn tidy(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Everything that Litestream 0.3 left here, that is every object below `generations/` whatever its name, by path.
     /// None is an empty list.
     async fn list_v3(&self) -> Result<Vec<v3::Object>>;

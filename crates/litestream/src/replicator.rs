@@ -114,15 +114,20 @@ impl Replicator {
     /// Captures everything committed by now and waits until it is in every replica: one attempt, which may be repeated after an
     /// error. Dropping the future stops the waiting, not the upload.
     pub async fn sync(&self) -> Result<Txid> {
+        // A snapshot that was needed beside it belongs to it.
+        self.sync_until(|link, waiting| waiting.iter().all(|name| link.goes_alongside(name)))
+            .await
+    }
+
+    /// The same, and waits for the snapshots that are on their way without anything depending on them.
+    pub async fn sync_with_snapshots(&self) -> Result<Txid> {
+        self.sync_until(|_, waiting| waiting.is_empty()).await
+    }
+
+    async fn sync_until(&self, done: impl Fn(&Link, &[FileName]) -> bool) -> Result<Txid> {
         loop {
             let Numbered { what, numbering } = self.worker.request(Command::Capture).await?;
-            // A snapshot that was needed beside it belongs to it.
-            if self
-                .everywhere(what, numbering, |link, waiting| {
-                    waiting.iter().all(|name| link.goes_alongside(name))
-                })
-                .await?
-            {
+            if self.everywhere(what, numbering, &done).await? {
                 return Ok(what);
             }
         }
@@ -384,6 +389,7 @@ impl Parts {
             sync_interval: self.settings.sync_interval,
             shipper,
             position: None,
+            is_tidy: false,
             page_size: None,
             alongside: Arc::default(),
             retry: None,

@@ -112,6 +112,8 @@ pub(crate) struct Uploader {
     pub sync_interval: Duration,
     /// `None` until the replica was listed, and after errors that leave doubt.
     pub position: Option<Txid>,
+    /// Whether the leftovers of an earlier process were cleared away.
+    pub is_tidy: bool,
     /// Of the file at the position, if known.
     pub page_size: Option<PageSize>,
     pub alongside: Arc<Alongside>,

@@ -112,6 +112,10 @@ impl Replica for Meter {
         Ok(info)
     }
 
+    async fn tidy(&self) -> Result<()> {
+        self.inner.tidy().await
+    }
+
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()> {
         {
             let mut seen = self.seen.lock();

@@ -159,7 +159,7 @@ impl Inner {
         disk.set_mode(path, like.mode & MODE_MASK)
     }
 
-    /// Makes the folder of a level exist, durably, and clears away what died in it, once per process.
+    /// Makes the folder of a level exist, durably, once per process.
     fn ready_level(&self, level: Level) -> Result<()> {
         let at = usize::from(level.get());
         if self.ready.lock()[at] {
@@ -180,15 +180,19 @@ impl Inner {
                 self.env.disk.metadata(dir).ok()
             });
         make_dir(&*self.env.disk, &dir, like.as_ref())?;
-        let is_first = self.ready.lock().iter().all(|ready| !ready);
+        self.ready.lock()[at] = true;
+        Ok(())
+    }
+
+    /// [`Self::remove_leftovers`] in the folders of all levels.
+    pub(super) fn tidy(&self) -> Result<()> {
         for level in Level::all() {
-            // A level may not be written again for long.
-            let other = key::level_dir(&self.root, level);
-            if other == dir || is_first && self.env.disk.metadata(&other).is_ok() {
-                self.remove_leftovers(&other)?;
+            let dir = key::level_dir(&self.root, level);
+            match self.remove_leftovers(&dir) {
+                Err(e) if !e.is_not_found() => return Err(e),
+                _ => {}
             }
         }
-        self.ready.lock()[at] = true;
         Ok(())
     }
 

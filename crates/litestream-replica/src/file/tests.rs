@@ -232,8 +232,8 @@ fn folders_removed_meanwhile_are_made_again() {
     replica.delete_blocking(&[(L0, name(1))]).unwrap();
 }
 
-#[test]
-fn only_our_own_leftovers_are_removed() {
+#[tokio::test]
+async fn only_our_own_leftovers_are_removed() {
     let root = tempfile::tempdir().unwrap();
     let env = real::env();
     let dir = root.path().join("ltx/0");
@@ -251,6 +251,7 @@ fn only_our_own_leftovers_are_removed() {
     replica
         .write_blocking(L0, name(2), &bytes("x"), TIME)
         .unwrap();
+    crate::Replica::tidy(&replica).await.unwrap();
     let mut expected = vec![foreign, name(2).to_string()];
     expected.sort();
     assert_eq!(names_in(&dir), expected);

@@ -25,6 +25,13 @@ impl Uploader {
             let _ = self.worker.request(Command::Capture).await;
         }
         let files = self.link.list(&*self.env.clock).await?;
+        if !self.is_tidy {
+            // What can't be removed does no harm.
+            if let Err(error) = self.link.replica.tidy().await {
+                tracing::debug!(db = %self.name, %error, "leftovers of a killed writer could not be removed");
+            }
+            self.is_tidy = true;
+        }
         let found = position::position(&files);
         if self.has_forked(found.highest, &files).await? {
             tracing::warn!(db = %self.name, replica_txid = %found.highest, "replica holds another history than local files, continuing after it");

@@ -168,13 +168,16 @@ async fn once(
 async fn sync_once(job: &Job, replicator: &Replicator, snapshot: bool, retention: bool) -> Result {
     let path = job.database.display();
     info!(path = %path, "syncing database");
-    replicator.sync().await.map_err(|e| match e {
-        Error::NoDatabase(_) | Error::NoPosition => Failure::new(format!(
-            "sync replica for {path}: no position, waiting for data"
-        )),
-        Error::Replica(_) => Failure::new(format!("sync replica for {path}: {e}")),
-        e => Failure::new(format!("sync database {path}: {e}")),
-    })?;
+    replicator
+        .sync_with_snapshots()
+        .await
+        .map_err(|e| match e {
+            Error::NoDatabase(_) | Error::NoPosition => Failure::new(format!(
+                "sync replica for {path}: no position, waiting for data"
+            )),
+            Error::Replica(_) => Failure::new(format!("sync replica for {path}: {e}")),
+            e => Failure::new(format!("sync database {path}: {e}")),
+        })?;
     if snapshot {
         info!(path = %path, "taking snapshot");
         replicator
