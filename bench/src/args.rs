@@ -38,11 +38,11 @@ pub fn help(scenarios: &[&str]) -> String {
 
   --rounds N        repetitions (each scenario has its own default)
   --size MB         size of the database or of the work, smaller for a try
-  --minutes M       idle: how long to look (default 5); replicas: how long one is away (1)
+  --minutes M       idle, many: how long to look (default 5, 1); replicas: how long one is away (1)
   --page-sizes A,B  critical, large: only these page sizes
   --part NAME       only this part of a scenario: restore (snapshot, many), first-copy (mixed, random),
                     ingest (blobs, transaction, rows), writers (paced, full), large (sizes, backlog, transaction),
-                    gap (rows, pages, vacuum)
+                    gap (rows, pages, vacuum), many (idle-1000, idle-500, busy)
   --ours PATH       program to measure (default target/fast/litestream)
   --theirs PATH     program beside it (default $LITESTREAM_ORACLE, else target/oracle/bin/litestream)
   --only WHO        ours or theirs

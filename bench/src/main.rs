@@ -18,6 +18,7 @@ mod ingest;
 mod large;
 mod latency;
 mod levels;
+mod many;
 mod process;
 mod program;
 mod replica;
@@ -56,6 +57,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("replicas", replicas::run),
     ("gap", gap::run),
     ("verify", verify::run),
+    ("many", many::run),
 ];
 
 fn main() -> ExitCode {

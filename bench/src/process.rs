@@ -92,6 +92,31 @@ impl Running {
         Ok(line.context("/proc/PID/io")?.trim().parse()?)
     }
 
+    /// Memory in use, MiB.
+    pub fn rss_mib(&self) -> Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        let kib: f64 = line
+            .context("VmRSS")?
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    /// How often its threads were put on a processor so far.
+    pub fn context_switches(&self) -> Result<u64> {
+        let mut sum = 0;
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end just now.
+            let status = std::fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+            let counts = status.lines().filter(|l| l.contains("ctxt_switches"));
+            let numbers = counts.filter_map(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok());
+            sum += numbers.sum::<u64>();
+        }
+        Ok(sum)
+    }
+
     /// Fails if it has ended by itself.
     pub fn check_alive(&self) -> Result<()> {
         if self.has_ended()? {

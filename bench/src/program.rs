@@ -52,6 +52,13 @@ impl Program {
         Running::start(&mut command, log)
     }
 
+    /// Starts `replicate -config FILE`; its output goes to `log`.
+    pub fn replicate_config(&self, config: &Path, log: &Path) -> Result<Running> {
+        let mut command = Command::new(&self.path);
+        command.arg("replicate").arg("-config").arg(config);
+        Running::start(&mut command, log)
+    }
+
     /// Starts replication by a policy: ours in a process that takes it, the original with a configuration file.
     pub fn replicate_as(&self, plan: Plan, scratch: &Scratch) -> Result<Running> {
         let mut command = match self.who {

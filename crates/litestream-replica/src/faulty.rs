@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ltx::{FileName, Txid};
@@ -197,6 +198,10 @@ impl Replica for Faulty {
 
     fn location(&self) -> String {
         self.inner.location()
+    }
+
+    fn list_delay(&self) -> Duration {
+        self.inner.list_delay()
     }
 
     async fn list(

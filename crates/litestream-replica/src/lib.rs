@@ -18,6 +18,7 @@ pub use error::{Error, ErrorKind, Result};
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use env::UnixMillis;
@@ -91,6 +92,11 @@ pub trait Replica: Send + Sync {
 
     /// A human-readable place, without secrets.
     fn location(&self) -> String;
+
+    /// How old a listing may be; zero where it shows everything that was written before.
+    fn list_delay(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The files of a level whose *max* TXID is at least `seek`, by min TXID, then max TXID. Names that are
     /// not LTX names are skipped. A level that was never written is an empty list. With `exact_times`,

@@ -174,6 +174,12 @@ impl Link {
         Ok(self.catalogue.lock().all())
     }
 
+    /// What was listed ahead is not good enough.
+    pub async fn list_anew(&self, clock: &dyn Clock) -> crate::Result<Vec<FileInfo>> {
+        *self.listed.lock().await = Listed::Used;
+        self.list(clock).await
+    }
+
     async fn list_now(&self, clock: &dyn Clock) -> crate::Result<()> {
         let levels: Vec<Level> = Level::all().collect();
         let now = clock.monotonic();

@@ -5,7 +5,7 @@ mod seen;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use litestream_replica::Level;
@@ -89,6 +89,8 @@ pub(crate) struct Shared {
     /// Since when capture has not worked.
     trouble: Mutex<Option<Monotonic>>,
     requests: AtomicUsize,
+    /// There was nothing here that could tell where the replica ends.
+    knows_nothing: AtomicBool,
 }
 
 /// Which staged files must not be merged away, and which are.
@@ -114,6 +116,7 @@ impl Shared {
             pending: Mutex::default(),
             trouble: Mutex::default(),
             requests: AtomicUsize::new(0),
+            knows_nothing: AtomicBool::new(false),
             links,
         }
     }
@@ -186,6 +189,16 @@ impl Shared {
         let mut status = self.status.lock();
         let Status { seen, counters, .. } = &mut *status;
         see(seen, counters);
+    }
+
+    /// At the start there is nothing here that could tell where the replica ends.
+    pub fn knows_nothing(&self) {
+        self.knows_nothing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was so.
+    pub fn knew_nothing(&self) -> bool {
+        self.knows_nothing.load(Ordering::Relaxed)
     }
 
     /// Somebody asks the worker for something, until what is returned is dropped.

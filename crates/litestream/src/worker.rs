@@ -447,6 +447,11 @@ impl Worker {
                     _ => Error::io("stat database", &self.settings.path)(e),
                 })?;
             self.state.asked = true;
+            let ltx = self.settings.meta_path.join("ltx");
+            let empty = |level: &str| staging::list_level(&self.env, &ltx.join(level));
+            if empty("0")?.is_empty() && empty("1")?.is_empty() {
+                self.shared.knows_nothing();
+            }
             let end = (self.replica_end)().unwrap_or_default();
             self.state.ahead = end.highest;
             self.state.replica_page_size = end.page_size;

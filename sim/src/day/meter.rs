@@ -69,6 +69,10 @@ impl Replica for Meter {
         self.inner.location()
     }
 
+    fn list_delay(&self) -> std::time::Duration {
+        self.inner.list_delay()
+    }
+
     async fn list(
         &self,
         level: Level,

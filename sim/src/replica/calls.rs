@@ -115,6 +115,10 @@ impl Replica for SimReplica {
         "sim".to_owned()
     }
 
+    fn list_delay(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.profile().stale_max)
+    }
+
     async fn list(
         &self,
         level: Level,

@@ -96,7 +96,7 @@ impl Profile {
     pub fn eventual() -> Profile {
         Profile {
             loose_deletes: true,
-            stale_max: 20 * SECOND,
+            stale_max: 4 * SECOND,
             skew_max_ms: 60_000,
             ..Profile::object_store()
         }

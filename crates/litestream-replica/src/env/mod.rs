@@ -8,7 +8,7 @@
 
 pub mod real;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -291,10 +291,24 @@ pub trait Wake: Send + Sync {
     fn wake(&self);
 }
 
+/// Is told, on a thread of its own, of what has come or gone in a watched folder or was written to its end; `None`: of anything.
+pub type FolderEvent = Box<dyn Fn(Option<&OsStr>) + Send>;
+
+/// Folders that are watched for files that come and go.
+pub trait Folders: Send + Sync {
+    /// Watches these from now on, and no others. Those that can't be are returned, with why.
+    fn set(&self, folders: &[std::path::PathBuf]) -> Vec<(std::path::PathBuf, io::Error)>;
+}
+
 /// File change events.
 pub trait Watch: Send + Sync {
     /// A watcher that watches nothing yet.
     fn watcher(&self) -> io::Result<Box<dyn Watcher>>;
+    /// Watched folders, none yet. Where the system can't tell, that is an error: look from time to time.
+    fn folders(&self, tell: FolderEvent) -> io::Result<Box<dyn Folders>> {
+        drop(tell);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// All of the outside world, cheap to clone.

@@ -7,6 +7,8 @@
 )]
 
 #[cfg(target_os = "linux")]
+mod folders;
+#[cfg(target_os = "linux")]
 mod inotify;
 #[cfg(any(test, not(target_os = "linux")))]
 mod polling;
@@ -419,6 +421,11 @@ impl Watch for RealWatch {
     #[cfg(target_os = "linux")]
     fn watcher(&self) -> io::Result<Box<dyn Watcher>> {
         Ok(Box::new(inotify::Inotify::new()?))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn folders(&self, tell: super::FolderEvent) -> io::Result<Box<dyn super::Folders>> {
+        Ok(Box::new(folders::RealFolders::new(tell)?))
     }
 
     #[cfg(not(target_os = "linux"))]

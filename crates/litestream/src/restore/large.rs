@@ -58,6 +58,8 @@ pub(crate) struct Large {
     building: Part,
     pages: usize,
     parts: u64,
+    /// Some page of it is wanted.
+    used: bool,
     /// All parts were found.
     pub(crate) complete: bool,
 }
@@ -91,6 +93,7 @@ impl Large {
             ready: VecDeque::new(),
             pages: 0,
             parts: 0,
+            used: false,
             complete: false,
         })
     }
@@ -129,6 +132,7 @@ impl Large {
             building,
             pages,
             parts,
+            used,
             file,
             ..
         } = self;
@@ -147,9 +151,9 @@ impl Large {
                 }
                 *pages += page_size;
                 building.bytes.end = entry.offset + entry.size;
-                building
-                    .entries
-                    .push(Entry::new(entry, claims.claim(entry.page)));
+                let wanted = claims.claim(entry.page);
+                *used |= wanted;
+                building.entries.push(Entry::new(entry, wanted));
             })
             .map_err(RestoreError::damaged(info))?;
         self.seen = end;
@@ -179,6 +183,7 @@ impl Large {
             info: self.file.info,
             header: self.header,
             post_apply: trailer.post_apply_checksum,
+            used: self.used,
         })
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Ends {
     pub(crate) info: FileInfo,
     pub(crate) header: Header,
     pub(crate) post_apply: u64,
+    /// Some page of the result comes from it.
+    pub(crate) used: bool,
 }
 
 impl Ends {
@@ -112,22 +114,31 @@ impl Tally {
             "every file is read to its end: {verified} of {}",
             ends.len()
         );
-        for pair in known.windows(2) {
-            check_adjacent(&pair[0], &pair[1])?;
+        if let Some((newest, expected)) = known.first().and_then(|e| Some((e, e.after()?))) {
+            let actual = self.pages.load(Ordering::Relaxed) | Checksum::FLAG;
+            if actual == expected.get() {
+                // Whatever is wrong with files before does not show in the result: what comes after may hold every page.
+                return Ok(true);
+            }
+            check_chain(&known)?;
+            return Err(RestoreError::DatabaseChecksum {
+                file: newest.info,
+                expected: expected.get(),
+                actual,
+            });
         }
-        let Some((newest, expected)) = known.first().and_then(|e| Some((e, e.after()?))) else {
-            return Ok(false);
-        };
-        let actual = self.pages.load(Ordering::Relaxed) | Checksum::FLAG;
-        if actual == expected.get() {
-            return Ok(true);
-        }
-        Err(RestoreError::DatabaseChecksum {
-            file: newest.info,
-            expected: expected.get(),
-            actual,
-        })
+        check_chain(&known)?;
+        Ok(false)
     }
+}
+
+/// Newest first: each file must follow the one before, as far back as anything of the result comes from.
+fn check_chain(files: &[Ends]) -> Result<(), RestoreError> {
+    let used = files.iter().rposition(|file| file.used);
+    let matters = files.get(..=used.unwrap_or_default()).unwrap_or_default();
+    matters
+        .windows(2)
+        .try_for_each(|pair| check_adjacent(&pair[0], &pair[1]))
 }
 
 /// A file that begins right after another must begin with the database that the other left.

@@ -183,6 +183,7 @@ impl<'a> Worker<'a> {
                 info,
                 header,
                 post_apply: trailer.post_apply_checksum,
+                used: small.entries.iter().any(|entry| entry.wanted()),
             },
         );
         self.job.tally.verified();

@@ -59,6 +59,8 @@ pub(crate) struct State {
     failed: BTreeMap<Duty, (Backoff, Monotonic)>,
     /// Up to here files of each level are damaged in the replica; a snapshot stands in for them.
     damaged: [Txid; 10],
+    /// Copies that could not be looked at or removed.
+    untrimmed: bool,
     jitter: Option<f64>,
 }
 
@@ -68,6 +70,10 @@ impl Upkeep {
         self.depot.shared.wait_claimed().await;
         let (mut cleared, mut told) = (false, false);
         loop {
+            let untrimmed = self.state.lock().untrimmed;
+            if untrimmed {
+                self.state.lock().untrimmed = self.trim_copies().is_err();
+            }
             if !cleared {
                 let result = self.clear_copies().await;
                 cleared = result.is_ok();
@@ -230,7 +236,8 @@ impl Upkeep {
         let merged = self.merge_and_send(into, inputs).await;
         self.made.lock().remove(&into);
         let merged = merged?;
-        self.trim_copies()?;
+        // What is merged is merged: that may be made up for later.
+        self.state.lock().untrimmed = self.trim_copies().is_err();
         tracing::info!(db = %self.name, level = %into, name = %merged.name, inputs = merged.inputs, size = merged.size, "compaction complete");
         self.depot.offloaded(Depot::trim).await?;
         Ok(())

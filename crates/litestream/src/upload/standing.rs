@@ -24,7 +24,7 @@ impl Uploader {
             // The worker is about to find its position, by asking the replica too. If it can't, there is nothing to upload.
             let _ = self.worker.request(Command::Capture).await;
         }
-        let files = self.link.list(&*self.env.clock).await?;
+        let files = self.list().await?;
         if !self.is_tidy {
             // What can't be removed does no harm.
             if let Err(error) = self.link.replica.tidy().await {
@@ -53,6 +53,16 @@ impl Uploader {
         self.position = Some(at);
         self.link.reached(at);
         Ok(at)
+    }
+
+    /// All files. Where nothing here tells what the replica holds, an old listing would have numbers given twice.
+    async fn list(&mut self) -> Result<Vec<FileInfo>> {
+        let delay = self.link.replica.list_delay();
+        if delay.is_zero() || self.is_tidy || !self.shared.knew_nothing() {
+            return self.link.list(&*self.env.clock).await;
+        }
+        self.env.clock.sleep_async(delay).await;
+        self.link.list_anew(&*self.env.clock).await
     }
 
     /// Without the local file of the replica's end, of which history a snapshot of what it holds is can't be told.

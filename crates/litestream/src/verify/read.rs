@@ -251,6 +251,7 @@ impl Job {
             info,
             header,
             post_apply: trailer.post_apply_checksum,
+            used: true,
         };
         Ok(sums_of(&ends, pages, sums))
     }
