@@ -12,6 +12,11 @@ pub fn with_scheme(endpoint: &str) -> String {
     }
 }
 
+/// The full endpoint if it is only assumed to be `http://`.
+pub fn assumed_http(endpoint: &str) -> Option<String> {
+    (!endpoint.contains("://") && is_local(endpoint)).then(|| with_scheme(endpoint))
+}
+
 /// Host and port of an endpoint, in lower case.
 pub fn host(endpoint: &str) -> String {
     let rest = endpoint

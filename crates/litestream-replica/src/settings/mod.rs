@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use abs::Abs;
+pub use endpoint::assumed_http;
 pub use file::File;
 pub use gs::Gs;
 pub use keys::{Key, Keys, TABLE, Value, ValueKind, lookup};
@@ -198,19 +199,23 @@ impl Storage {
         }
     }
 
+    /// What is equal for settings of the same place, and for no others.
+    pub fn identity(&self) -> String {
+        match self {
+            Storage::File(file) => format!("file {:?}", file.path),
+            Storage::S3(s3) => format!("s3 {:?}", s3.place()),
+            Storage::Gs(gs) => format!("gs {gs:?}"),
+            Storage::Abs(abs) => format!("abs {:?}", abs.place()),
+            Storage::Sftp(sftp) => format!("sftp {:?}", sftp.place()),
+            Storage::Webdav(webdav) => format!("webdav {:?}", webdav.place()),
+            Storage::Nats(nats) => format!("nats {:?}", nats.place()),
+            Storage::Oss(oss) => format!("oss {:?}", oss.place()),
+        }
+    }
+
     /// Whether both are one place, so that two databases would overwrite each other there.
     pub fn same_place(&self, other: &Storage) -> bool {
-        match (self, other) {
-            (Storage::File(a), Storage::File(b)) => a.path == b.path,
-            (Storage::S3(a), Storage::S3(b)) => a.place() == b.place(),
-            (Storage::Gs(a), Storage::Gs(b)) => a == b,
-            (Storage::Abs(a), Storage::Abs(b)) => a.place() == b.place(),
-            (Storage::Sftp(a), Storage::Sftp(b)) => a.place() == b.place(),
-            (Storage::Webdav(a), Storage::Webdav(b)) => a.place() == b.place(),
-            (Storage::Nats(a), Storage::Nats(b)) => a.place() == b.place(),
-            (Storage::Oss(a), Storage::Oss(b)) => a.place() == b.place(),
-            _ => false,
-        }
+        self.identity() == other.identity()
     }
 
     /// The place for a database with the relative path `rel` below a folder whose replica this is.
