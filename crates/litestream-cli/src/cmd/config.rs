@@ -69,7 +69,7 @@ pub fn check(parsed: &Parsed, env: &Env) -> Result {
         let mut text = lines.collect::<String>();
         if failure.is_none() {
             let s = if databases == 1 { "" } else { "s" };
-            text += &format!("{file}: ok, {databases} database{s}\n");
+            text.extend([format!("{file}: ok, {databases} database{s}\n")]);
         }
         out::print(&text)?;
     }

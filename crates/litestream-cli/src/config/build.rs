@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use litestream_replica::chain::retain::KeepRules;
 
@@ -27,7 +27,11 @@ pub fn build(mut raw: Raw, context: &Context, findings: &mut Findings) -> Result
     let paths: Vec<PathBuf> = raw
         .entries
         .iter()
-        .map(|entry| place::expand(OsStr::new(entry.written())))
+        .map(|entry| match entry.written() {
+            // Which is refused in its turn.
+            "" => Ok(PathBuf::new()),
+            written => place::expand(OsStr::new(written)),
+        })
         .collect::<Result<_>>()?;
     own_snapshots(&raw, &paths, context)?;
     let interval = raw
@@ -241,89 +245,102 @@ fn globals(raw: &Raw, interval: i64, retention: i64, context: &Context) -> Resul
     Ok(levels.iter().map(|(nanos, _)| *nanos).collect())
 }
 
-/// Checks what each item says of itself.
+/// Checks what each item says of itself, one item after the other.
 fn entries(raw: &Raw, paths: &[PathBuf], context: &Context) -> Result {
-    for (i, entry) in raw.entries.iter().enumerate() {
-        let (path, dir) = (!entry.path.is_empty(), !entry.dir.is_empty());
-        for (bad, text) in [
-            (path && dir, "cannot specify both 'path' and 'dir'"),
-            (!path && !dir, "must specify either 'path' or 'dir'"),
-            (
-                dir && entry.pattern.is_empty(),
-                "'pattern' is required when using 'dir'",
-            ),
-            (
-                entry.watch && !dir,
-                "'watch' can only be enabled with a directory",
-            ),
-            (
-                !entry.meta_dir.is_empty() && !dir,
-                "'meta-dir' can only be used with a directory",
-            ),
-            (
-                !entry.meta_dir.is_empty() && !entry.meta_path.is_empty(),
-                "cannot specify both 'meta-path' and 'meta-dir'",
-            ),
-        ] {
-            if bad {
-                return Err(
-                    context.failure(entry.at, format_args!("database config #{}: {text}", i + 1))
-                );
-            }
-        }
-    }
     let mut seen = HashMap::new();
     for (i, (entry, path)) in raw.entries.iter().zip(paths).enumerate() {
+        let number = i + 1;
+        if let Some(text) = misfit(entry) {
+            let text = format!("database config #{number}: {text}");
+            return Err(context.failure(entry.at, text));
+        }
         if !entry.path.is_empty()
-            && let Some(earlier) = seen.insert(path, i + 1)
+            && let Some(earlier) = seen.insert(path, number)
         {
             let text = format!(
-                "database config #{}: duplicate path {:?} (already used by database config #{earlier}); each database can be listed only once",
-                i + 1,
+                "database config #{number}: duplicate path {:?} (already used by database config #{earlier}); each database can be listed only once",
                 path.display().to_string()
             );
             return Err(context.failure(entry.at, text));
         }
-    }
-    for (entry, path) in raw.entries.iter().zip(paths) {
-        let path = path.display();
-        let list = entry
-            .replicas
-            .iter()
-            .enumerate()
-            .map(|(i, r)| (format!("replicas[{i}]"), r));
-        for (name, replica) in entry
-            .replica
-            .iter()
-            .map(|r| ("replica".to_owned(), r))
-            .chain(list)
-        {
-            let nanos = replica.sync_interval(&raw.defaults);
-            if nanos <= 0 {
-                let field = format!("dbs[{path}].{name}.sync-interval");
-                let text = "sync interval must be greater than 0";
-                return Err(context.value(replica.at, &field, text, shown(nanos)));
-            }
-        }
-        if let Some(count) = entry
-            .min_checkpoint_page_count
-            .filter(|n| !(1..=i64::from(u32::MAX)).contains(n))
-        {
-            let field = format!("dbs[{path}].min-checkpoint-page-count");
-            return Err(context.value(
-                entry.at,
-                &field,
-                "minimum checkpoint page count required",
-                count,
-            ));
-        }
+        values_of(entry, path, &raw.defaults, context)?;
     }
     Ok(())
 }
 
+/// Keys that don't go together.
+fn misfit(entry: &entry::Raw) -> Option<&'static str> {
+    let (path, dir) = (!entry.path.is_empty(), !entry.dir.is_empty());
+    let (meta_path, meta_dir) = (!entry.meta_path.is_empty(), !entry.meta_dir.is_empty());
+    let rules = [
+        (path && dir, "cannot specify both 'path' and 'dir'"),
+        (!path && !dir, "must specify either 'path' or 'dir'"),
+        (
+            dir && entry.pattern.is_empty(),
+            "'pattern' is required when using 'dir'",
+        ),
+        (
+            entry.watch && !dir,
+            "'watch' can only be enabled with a directory",
+        ),
+        (
+            meta_dir && !dir,
+            "'meta-dir' can only be used with a directory",
+        ),
+        (
+            meta_dir && meta_path,
+            "cannot specify both 'meta-path' and 'meta-dir'",
+        ),
+    ];
+    rules
+        .into_iter()
+        .find(|(bad, _)| *bad)
+        .map(|(_, text)| text)
+}
+
+fn values_of(
+    entry: &entry::Raw,
+    path: &Path,
+    defaults: &replica::Raw,
+    context: &Context,
+) -> Result {
+    let path = path.display();
+    let list = entry
+        .replicas
+        .iter()
+        .enumerate()
+        .map(|(i, r)| (format!("replicas[{i}]"), r));
+    for (name, replica) in entry
+        .replica
+        .iter()
+        .map(|r| ("replica".to_owned(), r))
+        .chain(list)
+    {
+        let nanos = replica.sync_interval(defaults);
+        if nanos <= 0 {
+            let field = format!("dbs[{path}].{name}.sync-interval");
+            let text = "sync interval must be greater than 0";
+            return Err(context.value(replica.at, &field, text, shown(nanos)));
+        }
+    }
+    let pages = entry.min_checkpoint_page_count;
+    match pages.filter(|n| !(1..=i64::from(u32::MAX)).contains(n)) {
+        Some(count) => {
+            let field = format!("dbs[{path}].min-checkpoint-page-count");
+            Err(context.value(
+                entry.at,
+                &field,
+                "minimum checkpoint page count required",
+                count,
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
 fn one(
     mut raw: entry::Raw,
-    path: &PathBuf,
+    path: &Path,
     defaults: &replica::Raw,
     context: &Context,
     findings: &mut Findings,
@@ -360,7 +377,7 @@ fn one(
         replicas.push(replica);
     }
     let source = if raw.dir.is_empty() {
-        Source::Path(path.clone())
+        Source::Path(path.to_owned())
     } else {
         if !pattern::is_valid(&raw.pattern) {
             let text = format!(
@@ -370,7 +387,7 @@ fn one(
             return Err(context.failure(raw.at, text));
         }
         Source::Dir {
-            dir: path.clone(),
+            dir: path.to_owned(),
             as_written: raw.dir.clone(),
             pattern: raw.pattern.clone(),
             recursive: raw.recursive,

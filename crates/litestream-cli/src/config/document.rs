@@ -200,8 +200,10 @@ fn permissions(map: &mut Reader, findings: &mut Findings) -> Option<u32> {
 
 fn logging(reader: &mut Reader, findings: &mut Findings) -> Option<Logging> {
     let mut map = reader.map("logging", findings)?;
-    let mut logging = Logging::default();
-    logging.level = map.text("level", findings).unwrap_or_default();
+    let mut logging = Logging {
+        level: map.text("level", findings).unwrap_or_default(),
+        ..Logging::default()
+    };
     let words = ["", "trace", "debug", "info", "warn", "warning", "error"];
     if !words.contains(&logging.level.to_ascii_lowercase().as_str()) {
         let text = format!(

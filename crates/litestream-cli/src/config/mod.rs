@@ -45,12 +45,15 @@ pub const DEFAULT_PATH: &str = "/etc/litestream.yml";
 const FILE_BYTES_MAX: u64 = 64 << 20;
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
+/// Gives the value of a variable that is set.
+pub type Variables<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 /// What reading a configuration takes from outside.
 pub struct Context<'a> {
     /// The name of the file, for messages.
     pub file: &'a str,
     /// The value of a variable that is set; `None` for all: variables are not replaced.
-    pub variable: Option<&'a dyn Fn(&str) -> Option<String>>,
+    pub variable: Option<&'a Variables<'a>>,
     /// Reads a file that a secret lies in.
     pub read: &'a dyn Fn(&Path) -> io::Result<String>,
     /// Mistakes are errors.
@@ -142,7 +145,7 @@ pub fn load(path: &Path, expand_env: bool, strict: bool, env: &Env) -> Result<Lo
     let name = path.display().to_string();
     let context = Context {
         file: &name,
-        variable: expand_env.then_some(&variable as &dyn Fn(&str) -> Option<String>),
+        variable: expand_env.then_some(&variable as &Variables),
         read: &secret,
         strict,
     };
@@ -168,8 +171,8 @@ fn read(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<String> {
         }
     }
     String::from_utf8(bytes).map_err(|e| {
-        let good = e.utf8_error().valid_up_to();
-        let line = e.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() + 1;
+        let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        let line = good.split(|b| *b == b'\n').count();
         bad(format!("line {line} is not valid UTF-8"))
     })
 }

@@ -108,13 +108,11 @@ impl<'a> Reader<'a> {
     /// Any scalar as text.
     pub fn text(&mut self, key: &str, findings: &mut Findings) -> Option<String> {
         let node = self.node(key)?;
-        match &node.value {
-            Value::Scalar { text, .. } => Some(text.clone()),
-            _ => {
-                self.wrong(node, key, "a text", findings);
-                None
-            }
+        if let Value::Scalar { text, .. } = &node.value {
+            return Some(text.clone());
         }
+        self.wrong(node, key, "a text", findings);
+        None
     }
 
     /// A list of texts.
@@ -194,9 +192,10 @@ impl<'a> Reader<'a> {
     pub fn finish(self, place: known::Place, findings: &mut Findings) {
         for (name, at, node, _) in self.entries.iter().filter(|entry| !entry.3) {
             let key = join(&self.key, name);
-            let text = removed::reason(place, name)
-                .map(str::to_owned)
-                .unwrap_or_else(|| known::unknown(place, name, node, &self.asked));
+            let text = match removed::reason(place, name) {
+                Some(text) => text.to_owned(),
+                None => known::unknown(place, name, node, &self.asked),
+            };
             findings.mistake(*at, &key, text);
         }
     }

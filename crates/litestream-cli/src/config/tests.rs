@@ -251,7 +251,10 @@ fn hints_are_not_refused() {
 #[test]
 fn errors_name_file_line_column_and_key() {
     for (text, message) in [
-        ("a: [", "yaml: line 2: while parsing a node, did not find expected node content (c.yml:2:1)"),
+        (
+            "a: [",
+            "yaml: line 2: while parsing a node, did not find expected node content (c.yml:2:1)",
+        ),
         (
             "snapshot:\n  interval: 7d",
             "yaml: line 2: snapshot.interval: cannot read `7d` as a duration; there are no days, write 168h (c.yml:2:13)",
@@ -450,7 +453,7 @@ fn full(kind: &str, secret: impl Fn(&str) -> String) -> String {
             (ValueKind::List, name) => format!("{name}: [x]"),
             (ValueKind::Text, name) => format!("{name}: '/x'"),
         };
-        out += &format!(", {value}");
+        out.extend([", ", &value]);
     }
     format!("{{{out}}}")
 }

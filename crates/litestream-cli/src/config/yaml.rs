@@ -69,9 +69,8 @@ pub fn read(text: &str) -> Result<Option<Node>, (At, String)> {
     loop {
         let (event, span) = builder.next()?;
         match event {
-            Event::StreamEnd => return Ok(None),
+            Event::StreamEnd | Event::DocumentEnd => return Ok(None),
             Event::Nothing | Event::StreamStart | Event::DocumentStart(_) => {}
-            Event::DocumentEnd => return Ok(None),
             event => return builder.node(event, span, 0).map(Some),
         }
     }
@@ -270,7 +269,7 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..9 {
             let names = vec![format!("*a{}", i - 1); 9].join(", ");
-            text += &format!("a{i}: &a{i} [{names}]\n");
+            text.extend([format!("a{i}: &a{i} [{names}]\n")]);
         }
         assert!(read(&text).unwrap_err().1.contains("values"));
         assert!(read(&"[".repeat(100_000)).is_err());

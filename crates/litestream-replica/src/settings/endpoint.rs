@@ -42,12 +42,14 @@ pub fn is_local(endpoint: &str) -> bool {
         .and_then(|rest| rest.split('.').next())
         .and_then(|second| second.parse::<u8>().ok())
         .is_some_and(|second| (16..32).contains(&second));
+    // In lower case already.
+    let ends = |suffix: &str| name.strip_suffix(suffix).is_some();
     matches!(name, "localhost" | "127.0.0.1" | "::1")
         || name.starts_with("10.")
         || name.starts_with("192.168.")
         || private_172
-        || name.ends_with(".local")
-        || name.ends_with(".localhost")
+        || ends(".local")
+        || ends(".localhost")
 }
 
 /// Who runs an S3 service, as far as it matters.

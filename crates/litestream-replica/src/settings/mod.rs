@@ -202,7 +202,7 @@ impl Storage {
     /// What is equal for settings of the same place, and for no others.
     pub fn identity(&self) -> String {
         match self {
-            Storage::File(file) => format!("file {:?}", file.path),
+            Storage::File(file) => format!("file {}", file.path.display()),
             Storage::S3(s3) => format!("s3 {:?}", s3.place()),
             Storage::Gs(gs) => format!("gs {gs:?}"),
             Storage::Abs(abs) => format!("abs {:?}", abs.place()),

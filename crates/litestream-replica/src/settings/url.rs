@@ -2,6 +2,8 @@
 //!
 //! Promise: no error shows a password that the URL holds.
 
+use std::fmt::Write as _;
+
 use crate::url::bad_escape;
 use crate::{Error, Result};
 
@@ -94,8 +96,25 @@ pub fn shown(text: &str) -> String {
     format!("{scheme}://{authority}{path}{}", query.unwrap_or_default())
 }
 
+/// In Go's quotes, as far as URLs need them.
 fn quoted(text: &str) -> String {
-    format!("{text:?}")
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if u32::from(c) < 0x20 || c == '\x7f' => {
+                {
+                    // Writing to a string can't fail.
+                    let _ = write!(out, "\\x{:02x}", u32::from(c));
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    out + "\""
 }
 
 fn user_info(text: &str) -> Read<(String, Option<super::Secret>)> {
