@@ -7,6 +7,7 @@
 
 mod args;
 mod chain;
+mod config;
 mod decode;
 mod index;
 mod merge;
@@ -20,6 +21,7 @@ mod walscript;
 
 pub use args::args;
 pub use chain::{chain_plan, chain_retain};
+pub use config::config;
 pub use decode::ltx_decode;
 pub use index::ltx_index;
 pub use merge::ltx_merge;
@@ -33,10 +35,11 @@ pub use wal::{wal_scan, wal_scan_compared};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("args", args),
     ("chain_plan", chain_plan),
     ("chain_retain", chain_retain),
+    ("config", config),
     ("cursor", cursor),
     ("duration", duration),
     ("exec_words", exec_words),

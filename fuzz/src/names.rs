@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use litestream_cli::fuzzing;
-use litestream_replica::url::{ReplicaUrl, clean_path, is_url};
+use litestream_replica::settings::{Keys, Storage};
+use litestream_replica::url::{clean_path, is_url};
 use litestream_replica::{Level, key};
 use ltx::{FileName, Txid};
 
@@ -29,32 +30,34 @@ pub fn file_name(data: &[u8]) {
     }
 }
 
-/// URLs that parse name an absolute path without `..`, or a scheme; paths are cleaned once and for all.
+/// URLs that parse name a place: a file's is an absolute path without `..`, and all others can be written as keys that name
+/// it again; paths are cleaned once and for all.
 pub fn url(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for text in [
         &*text,
         &format!("file://{text}"),
         &format!("FILE:///{text}"),
+        &format!("s3://{text}"),
     ] {
-        match ReplicaUrl::parse(text) {
-            Ok(ReplicaUrl::File { path }) => {
+        match Storage::from_url(text) {
+            Ok(Storage::File(file)) => {
+                let path = file.path;
                 is_clean(&path, text);
                 let shown = path.display().to_string();
                 assert!(clean_path(&shown) == shown);
                 let plain = shown.bytes().all(|b| b.is_ascii_graphic());
                 assert!(plain, "{text:?} gives {shown:?}");
                 if !shown.contains(['#', '?']) && shown != "/" {
-                    let again = ReplicaUrl::parse(&format!("file://{shown}")).unwrap();
-                    assert!(
-                        again == ReplicaUrl::File { path },
-                        "{shown} names another place"
-                    );
+                    let again = Storage::from_url(&format!("file://{shown}")).unwrap();
+                    assert!(again.location() == shown, "{shown} names another place");
                 }
             }
-            Ok(ReplicaUrl::Other { scheme }) => {
-                let written = text.split_once("://").unwrap().0;
-                assert!(scheme == written.to_ascii_lowercase() && is_url(text));
+            Ok(storage) => {
+                let written = text.split_once("://").unwrap().0.to_ascii_lowercase();
+                assert!(written.trim_end_matches('s') == storage.kind().trim_end_matches('s'));
+                assert!(is_url(text));
+                written_as_keys(&storage, text);
             }
             Err(e) => assert!(!e.to_string().is_empty()),
         }
@@ -70,6 +73,17 @@ pub fn url(data: &[u8]) {
     if let Some(path) = fuzzing::database_path(arg) {
         is_clean(&path, "a database");
     }
+}
+
+/// An ARN can't be told from a bucket's name by its key, and a path that looks like a URL is refused there.
+fn written_as_keys(storage: &Storage, text: &str) {
+    let keys = storage.keys();
+    if keys.text("path").is_none_or(|path| !is_url(&path)) {
+        let again = Storage::read(&keys, &Keys::new()).unwrap();
+        assert!(again == *storage, "{text:?} as {keys:?}");
+    }
+    assert!(storage.same_place(storage) && !storage.location().is_empty());
+    assert!(storage.below("a").kind() == storage.kind());
 }
 
 /// The same by the standard library's idea of a path.

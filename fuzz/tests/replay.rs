@@ -60,6 +60,11 @@ fn chain_retain() {
 }
 
 #[test]
+fn config() {
+    replay("config");
+}
+
+#[test]
 fn cursor() {
     replay("cursor");
 }

@@ -43,6 +43,9 @@ fn run(args: &[OsString], env: &Env) -> Result {
             Err(Failure::silent())
         };
     }
+    if name == "config" {
+        return run_config(rest, env);
+    }
     if let Some(command) = table::command(&name) {
         return run_command(&name, command, rest, env);
     }
@@ -59,6 +62,35 @@ fn run(args: &[OsString], env: &Env) -> Result {
         },
         None => failure,
     })
+}
+
+/// The commands of two words.
+fn run_config(args: &[OsString], env: &Env) -> Result {
+    let word = args
+        .first()
+        .map(|word| word.to_string_lossy())
+        .unwrap_or_default();
+    let name = format!("config {word}");
+    if let Some(command) = table::command(&name) {
+        return run_command(&name, command, &args[1..], env);
+    }
+    let both = ["config check", "config show"]
+        .into_iter()
+        .filter_map(table::command);
+    if args
+        .iter()
+        .any(|arg| arg == "-h" || arg == "-help" || arg == "--help")
+    {
+        let help: Vec<String> = both.map(|c| args::command_help("litestream", c)).collect();
+        return out::print(&help.join("\n"));
+    }
+    Err(Failure::with_try(
+        format!(
+            "litestream {}: unknown command; there are config check and config show",
+            name.trim_end()
+        ),
+        "litestream config check",
+    ))
 }
 
 fn run_command(name: &str, command: &'static Command, args: &[OsString], env: &Env) -> Result {
@@ -79,9 +111,14 @@ fn run_command(name: &str, command: &'static Command, args: &[OsString], env: &E
         }
     };
     match command.name {
+        "config check" => cmd::config::check(&parsed, env),
+        "config show" => cmd::config::show(&parsed, env),
+        "databases" => cmd::databases::run(&parsed, env),
         "ltx" => cmd::ltx::run(&parsed, env),
         "replicate" => cmd::replicate::run(&parsed, env),
+        "reset" => cmd::reset::run(&parsed, env),
         "restore" => cmd::restore::run(&parsed, env),
+        "status" => cmd::status::run(&parsed, env),
         "verify" => cmd::verify::run(&parsed, env),
         _ => cmd::version::run(&parsed),
     }

@@ -48,3 +48,20 @@ pub fn database_path(arg: &OsStr) -> Option<PathBuf> {
 pub fn quoted(text: &str) -> [String; 2] {
     [crate::quote::go_quote(text), crate::quote::log_value(text)]
 }
+
+/// Reads a configuration without touching anything outside, and gives it as `config show` prints it; the error is the line that is
+/// shown.
+pub fn configuration(text: &str) -> Result<String, String> {
+    let variable = |name: &str| (name == "SET").then(|| "$SET".to_owned());
+    let read = |_: &std::path::Path| Ok("secret".to_owned());
+    let context = crate::config::Context {
+        file: "c.yml",
+        variable: Some(&variable),
+        read: &read,
+        strict: false,
+    };
+    let loaded = crate::config::parse(text, &context).map_err(|failure| failure.message)?;
+    Ok(crate::config::show::yaml(&crate::config::show::document(
+        &loaded.config,
+    )))
+}

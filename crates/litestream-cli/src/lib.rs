@@ -4,9 +4,10 @@
 
 pub mod args;
 pub mod cmd;
+pub mod config;
 pub mod dispatch;
 mod exec;
-mod failure;
+pub mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
 mod log;

@@ -10,6 +10,7 @@ pub mod file;
 pub mod key;
 pub mod memory;
 pub mod retry;
+pub mod settings;
 pub mod suite;
 pub mod url;
 pub mod v3;

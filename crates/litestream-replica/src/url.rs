@@ -5,31 +5,10 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::env::Env;
-use crate::file::FileReplica;
+use crate::settings::{self, Storage};
 use crate::{Error, Result, SharedReplica};
-
-/// Schemes of storage that Litestream knows and this build can't open.
-const NOT_BUILT_IN: [&str; 8] = [
-    "s3", "gs", "abs", "sftp", "webdav", "webdavs", "nats", "oss",
-];
-
-/// What a replica URL names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplicaUrl {
-    /// A local folder.
-    File {
-        /// Absolute and cleaned; percent-encoding is kept and made where missing, as Litestream does.
-        path: PathBuf,
-    },
-    /// Storage that Litestream knows and this build can't open.
-    Other {
-        /// In lower case.
-        scheme: String,
-    },
-}
 
 /// Whether a command-line argument is taken as a URL: letters, digits or underscores, then `://`.
 pub fn is_url(text: &str) -> bool {
@@ -38,31 +17,16 @@ pub fn is_url(text: &str) -> bool {
         .is_some_and(|(scheme, _)| !scheme.is_empty() && scheme.bytes().all(word))
 }
 
-impl ReplicaUrl {
-    /// Reads a URL. The error is one that a user can be shown.
-    pub fn parse(url: &str) -> Result<ReplicaUrl> {
-        let Some((scheme, rest)) = url
-            .split_once("://")
-            .filter(|(scheme, _)| !scheme.is_empty())
-        else {
-            return Err(Error::invalid(format_args!(
-                "replica url scheme required: {url}"
-            )));
-        };
-        match scheme.to_ascii_lowercase().as_str() {
-            "file" => file(rest),
-            scheme if NOT_BUILT_IN.contains(&scheme) => Ok(ReplicaUrl::Other {
-                scheme: scheme.to_owned(),
-            }),
-            scheme => Err(Error::invalid(format_args!(
-                "unknown replica type in config: \"{scheme}\""
-            ))),
-        }
-    }
+/// Whether a text lacks what makes a URL of it, so that it could be anything.
+pub(crate) fn has_no_scheme(url: &str) -> bool {
+    url.split_once("://")
+        .is_none_or(|(scheme, _)| scheme.is_empty())
 }
 
-/// `rest` follows `file://`; a host is the first part of the path, and only a query is left out.
-fn file(rest: &str) -> Result<ReplicaUrl> {
+/// The folder that a URL with the scheme `file` names: a host is the first part of the path, and only a query is left out.
+/// Absolute and cleaned; percent-encoding is kept and made where missing, as Litestream does.
+pub(crate) fn file_path(url: &str) -> Result<PathBuf> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     if let Some(escape) = bad_escape(rest) {
         return Err(Error::invalid(format_args!(
             "parse \"file://{rest}\": invalid URL escape \"{escape}\""
@@ -79,9 +43,12 @@ fn file(rest: &str) -> Result<ReplicaUrl> {
     if let Some(fragment) = fragment.filter(|f| !f.is_empty()) {
         all = format!("{all}#{}", as_encoded(fragment, b"?!()*"));
     }
-    Ok(ReplicaUrl::File {
-        path: clean_path(&all).into(),
-    })
+    Ok(clean_path(&all).into())
+}
+
+/// A path as it stands in a URL.
+pub(crate) fn encoded(path: &str) -> String {
+    as_encoded(&path.replace('%', "%25"), b"")
 }
 
 /// The text as it is if it is properly encoded, else encoded anew: so Litestream names the folders of file replicas.
@@ -112,7 +79,7 @@ fn as_encoded(text: &str, more: &[u8]) -> String {
 }
 
 /// The first percent sign that two hex digits don't follow, with what follows instead.
-fn bad_escape(text: &str) -> Option<&str> {
+pub(crate) fn bad_escape(text: &str) -> Option<&str> {
     text.match_indices('%').find_map(|(at, _)| {
         let digits = text.as_bytes().get(at + 1..at + 3);
         if digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
@@ -152,16 +119,7 @@ pub fn clean_path(path: &str) -> String {
 /// Opens the replica that a URL names; contacts nothing. `like` is the database whose mode and owner files of a local
 /// replica get.
 pub fn open(url: &str, env: &Env, like: Option<&Path>) -> Result<SharedReplica> {
-    match ReplicaUrl::parse(url)? {
-        ReplicaUrl::File { path } => Ok(Arc::new(FileReplica::new(
-            path,
-            env.clone(),
-            like.map(Path::to_path_buf),
-        ))),
-        ReplicaUrl::Other { scheme } => Err(Error::invalid(format_args!(
-            "replica type \"{scheme}\" is not part of this build yet; use a local folder (file:///path) instead"
-        ))),
-    }
+    settings::open(&Storage::from_url(url)?, env, like)
 }
 
 #[cfg(test)]
@@ -210,17 +168,13 @@ mod tests {
             ),
             ("file:///<>`~-_.$&+,:@", "/%3C%3E%60~-_.$&+,:@"),
         ] {
-            assert_eq!(
-                ReplicaUrl::parse(url).unwrap(),
-                ReplicaUrl::File { path: path.into() },
-                "{url}"
-            );
+            assert_eq!(file_path(url).unwrap(), PathBuf::from(path), "{url}");
         }
     }
 
     #[test]
     fn what_makes_no_sense_is_explained() {
-        let text = |url: &str| ReplicaUrl::parse(url).unwrap_err().to_string();
+        let text = |url: &str| Storage::from_url(url).unwrap_err().to_string();
         assert_eq!(text("/data/q"), "replica url scheme required: /data/q");
         assert_eq!(text("s3:b/p"), "replica url scheme required: s3:b/p");
         assert_eq!(text(""), "replica url scheme required: ");
@@ -243,31 +197,6 @@ mod tests {
         assert_eq!(
             text("file:///p%"),
             "parse \"file:///p%\": invalid URL escape \"%\""
-        );
-    }
-
-    #[test]
-    fn storage_of_other_builds_is_named() {
-        let env = crate::env::real::env();
-        assert_eq!(
-            ReplicaUrl::parse("S3://b/p").unwrap(),
-            ReplicaUrl::Other {
-                scheme: "s3".to_owned()
-            }
-        );
-        let error = open("s3://key:secret@b/p", &env, None)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.starts_with("replica type \"s3\" is not part of this build yet"),
-            "{error}"
-        );
-        assert!(!error.contains("secret"));
-        let replica = open("file:///tmp/x/../y", &env, None).unwrap();
-        assert_eq!(
-            (replica.kind(), replica.location().as_str()),
-            ("file", "/tmp/y")
         );
     }
 
@@ -309,12 +238,6 @@ mod tests {
         fn cleaning_twice_changes_nothing(path in "[a./]{0,20}") {
             let clean = clean_path(&path);
             prop_assert_eq!(clean_path(&clean), clean);
-        }
-
-        #[test]
-        fn no_text_makes_parsing_panic(text in "\\PC{0,20}", scheme in "file|s3|x") {
-            let _ = ReplicaUrl::parse(&text);
-            let _ = ReplicaUrl::parse(&format!("{scheme}://{text}"));
         }
     }
 }

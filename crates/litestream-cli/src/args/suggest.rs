@@ -1,7 +1,7 @@
 //! "Did you mean": the known word nearest to a mistyped one.
 
 /// The nearest of `known` if it is at most a third of its letters away.
-pub fn closest(word: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub fn closest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|k| (distance(word, k), k))
         .filter(|&(d, k)| d * 3 <= k.len().max(word.len()))

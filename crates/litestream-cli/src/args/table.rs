@@ -42,28 +42,47 @@ const fn unavailable(name: &'static str, kind: Kind, why: &'static str) -> Flag 
 const CONFIG: Flag = unavailable("config", Kind::Text, NO_CONFIG);
 const NO_EXPAND_ENV: Flag = unavailable("no-expand-env", Kind::Bool, NO_CONFIG);
 
+/// For the commands that read a configuration file.
+const CONFIG_FILE: Flag = flag(
+    "config",
+    Kind::Text,
+    "PATH",
+    "Specifies the configuration file.
+Defaults to LITESTREAM_CONFIG in the environment, then /etc/litestream.yml.",
+);
+const NO_EXPANSION: Flag = flag(
+    "no-expand-env",
+    Kind::Bool,
+    "",
+    "Disables environment variable expansion in the configuration file.",
+);
+const JSON: Flag = flag(
+    "json",
+    Kind::Bool,
+    "",
+    "Output raw JSON instead of human-readable text.",
+);
+
 /// Commands in alphabetical order.
-pub const COMMANDS: &[Command] = &[LTX, REPLICATE, RESTORE, VERIFY, VERSION];
+pub const COMMANDS: &[Command] = &[
+    CONFIG_CHECK,
+    CONFIG_SHOW,
+    DATABASES,
+    LTX,
+    REPLICATE,
+    RESET,
+    RESTORE,
+    STATUS,
+    VERIFY,
+    VERSION,
+];
 
 /// Commands of Litestream that this version does not have, and what to do instead.
 pub const UNAVAILABLE_COMMANDS: &[(&str, &str)] = &[
-    (
-        "databases",
-        "it lists the databases of a configuration file, and those are not supported yet",
-    ),
     ("info", NO_SOCKET),
     ("list", NO_SOCKET),
     ("register", NO_SOCKET),
-    (
-        "reset",
-        "stop litestream and delete the folder ltx inside .NAME-litestream beside the database; \
-         the next sync then starts with a snapshot",
-    ),
     ("start", NO_SOCKET),
-    (
-        "status",
-        "it reads a configuration file, and those are not supported yet; see litestream ltx REPLICA_URL",
-    ),
     ("stop", NO_SOCKET),
     ("sync", NO_SOCKET),
     ("unregister", NO_SOCKET),
@@ -82,6 +101,77 @@ pub fn command(name: &str) -> Option<&'static Command> {
 pub fn suggest(name: &str) -> Option<&'static str> {
     closest(name, COMMANDS.iter().map(|c| c.name))
 }
+
+const CONFIG_CHECK: Command = Command {
+    name: "config check",
+    summary: "checks a configuration file",
+    intro: "The config check command reads a configuration file and says what is wrong with
+it, with line and column. No storage is contacted.",
+    usage: &["config check [arguments]"],
+    flags: &[
+        CONFIG_FILE,
+        NO_EXPANSION,
+        flag(
+            "strict",
+            Kind::Bool,
+            "",
+            "Refuse what has no effect: unknown, misplaced and removed keys, variables
+that are not set.",
+        ),
+        JSON,
+    ],
+    outro: "The exit code is 0 if the file can be used, and 1 if not.",
+};
+
+const CONFIG_SHOW: Command = Command {
+    name: "config show",
+    summary: "prints the configuration in force",
+    intro: "The config show command prints a configuration with all defaults and everything
+inherited, as a configuration file. Secrets are left out.",
+    usage: &["config show [arguments]"],
+    flags: &[CONFIG_FILE, NO_EXPANSION, JSON],
+    outro: "",
+};
+
+const DATABASES: Command = Command {
+    name: "databases",
+    summary: "list databases specified in config file",
+    intro: "The databases command lists all databases in the configuration file, and those in
+its folders.",
+    usage: &["databases [arguments]"],
+    flags: &[CONFIG_FILE, NO_EXPANSION, JSON],
+    outro: "",
+};
+
+const RESET: Command = Command {
+    name: "reset",
+    summary: "reset local state for a database",
+    intro: "The reset command removes the local files of a database, for when they are damaged.
+The database and its replicas are not touched. Stop litestream first.",
+    usage: &["reset [arguments] DB_PATH"],
+    flags: &[
+        CONFIG_FILE,
+        NO_EXPANSION,
+        flag(
+            "dry-run",
+            Kind::Bool,
+            "",
+            "List the files that would be removed, and remove nothing.",
+        ),
+    ],
+    outro: "The next sync compares the database with its replica and uploads what differs.",
+};
+
+const STATUS: Command = Command {
+    name: "status",
+    summary: "display replication status for databases",
+    intro: "The status command shows the local state of all databases in the configuration
+file, or of one. It needs neither a running litestream nor the network.",
+    usage: &["status [arguments] [DB_PATH]"],
+    flags: &[CONFIG_FILE, NO_EXPANSION, JSON],
+    outro: "Status is one of: ok, not initialized (nothing was captured yet), no database, error
+(the local files can't be listed).",
+};
 
 const LTX: Command = Command {
     name: "ltx",

@@ -10,7 +10,7 @@ pub fn text() -> String {
         "litestream is a tool for replicating SQLite databases.\n\nUsage:\n\n\tlitestream <command> [arguments]\n\nThe commands are:\n\n",
     );
     for command in table::COMMANDS {
-        let _ = writeln!(out, "\t{:<12} {}", command.name, command.summary);
+        let _ = writeln!(out, "\t{:<14} {}", command.name, command.summary);
     }
     out.push('\n');
     out

@@ -1,9 +1,13 @@
 //! One file per command.
 
+pub mod config;
+pub mod databases;
 pub mod help;
 pub mod ltx;
 pub mod replicate;
+pub mod reset;
 pub mod restore;
+pub mod status;
 pub mod verify;
 pub mod version;
 
