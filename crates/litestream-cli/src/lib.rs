@@ -9,7 +9,7 @@ mod exec;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
-mod log;
+pub mod log;
 mod out;
 mod place;
 mod quote;

@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod file;
 pub mod key;
 pub mod memory;
+pub mod metered;
 pub mod retry;
 pub mod suite;
 pub mod url;
