@@ -11,6 +11,7 @@ mod checkpoint_policy;
 mod database;
 mod depot;
 mod error;
+pub mod fleet;
 pub mod follow;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -124,6 +124,11 @@ impl Replicator {
         self.sync_until(|_, waiting| waiting.is_empty()).await
     }
 
+    /// Stages everything committed by now.
+    pub async fn capture(&self) -> Result<Txid> {
+        Ok(self.worker.request(Command::Capture).await?.what)
+    }
+
     async fn sync_until(&self, done: impl Fn(&Link, &[FileName]) -> bool) -> Result<Txid> {
         loop {
             let Numbered { what, numbering } = self.worker.request(Command::Capture).await?;
