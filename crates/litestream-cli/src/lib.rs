@@ -9,10 +9,14 @@ mod exec;
 mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod health;
+pub mod http;
 pub mod log;
+pub mod metrics;
 mod out;
 mod place;
 mod quote;
 mod signals;
 pub mod testtool;
 mod time;
+pub mod view;

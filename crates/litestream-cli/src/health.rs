@@ -1,0 +1,182 @@
+//! Says what is wrong with a database, and whether one is still awaited.
+//!
+//! Pure: a look and the time in, the answer out. That a database was stopped, or that there is none (yet), is not wrong.
+
+use std::fmt;
+use std::time::Duration;
+
+use litestream_replica::env::UnixMillis;
+
+use crate::args::duration;
+use crate::view::{Condition, Database, Phase};
+
+/// How far behind a replica may be unless somebody says otherwise.
+pub const MAX_LAG: Duration = Duration::from_mins(5);
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// What was committed is not in the replica for too long.
+    Lag {
+        /// The replica's type.
+        replica: &'static str,
+        /// The age of the oldest such commit.
+        lag: Duration,
+        /// What is allowed.
+        max: Duration,
+    },
+    /// Nothing can be copied from the database.
+    Capture(String),
+    /// Nothing can be brought to the replica.
+    Upload {
+        /// The replica's type.
+        replica: &'static str,
+        /// Why.
+        error: String,
+    },
+    /// The replica is damaged.
+    Damage {
+        /// The replica's type.
+        replica: &'static str,
+        /// How much is.
+        count: usize,
+        /// The first of it.
+        first: String,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Lag { replica, lag, max } => {
+                let (lag, max) = (duration::format(*lag), duration::format(*max));
+                write!(f, "replica {replica} is {lag} behind, more than {max}")
+            }
+            Problem::Capture(error) => write!(f, "capture fails: {error}"),
+            Problem::Upload { replica, error } => {
+                write!(f, "upload to replica {replica} fails: {error}")
+            }
+            Problem::Damage {
+                replica,
+                count,
+                first,
+            } => {
+                write!(f, "replica {replica} is damaged in {count} places: {first}")
+            }
+        }
+    }
+}
+
+/// What is wrong with a database.
+pub fn problems(database: &Database, now: UnixMillis, max: Duration) -> Vec<Problem> {
+    if database.phase == Phase::Stopped {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    if let Some(error) = database
+        .capture_error
+        .as_ref()
+        .filter(|_| !database.is_missing)
+    {
+        found.push(Problem::Capture(error.clone()));
+    }
+    for replica in &database.replicas {
+        let kind = replica.kind;
+        if let Some(lag) = replica.pending.lag(now).filter(|lag| *lag > max) {
+            found.push(Problem::Lag {
+                replica: kind,
+                lag,
+                max,
+            });
+        }
+        if let Some(error) = replica.upload_error.clone() {
+            found.push(Problem::Upload {
+                replica: kind,
+                error,
+            });
+        }
+        if let Some(first) = replica.damage.as_ref().and_then(|d| d.first()) {
+            found.push(Problem::Damage {
+                replica: kind,
+                count: replica.damage.as_ref().map_or(0, Vec::len),
+                first: first.clone(),
+            });
+        }
+    }
+    found
+}
+
+/// Whether a database was not opened yet, although it is there and should be.
+pub fn is_awaited(database: &Database) -> bool {
+    database.position.is_none()
+        && matches!(database.condition(), Condition::Opening | Condition::Error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::Pending;
+    use crate::view::tests::well;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
+    fn said(change: impl FnOnce(&mut Database)) -> Vec<String> {
+        let mut database = well("/d/a.db");
+        change(&mut database);
+        let found = problems(&database, NOW, Duration::from_secs(30));
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        assert_eq!(said(|_| {}), [""; 0]);
+        let since = |millis| Pending::Since(UnixMillis(millis));
+        assert_eq!(said(|d| d.replicas[0].pending = since(970_000)), [""; 0]);
+        assert_eq!(
+            said(|d| d.replicas[0].pending = since(969_500)),
+            ["replica file is 30.5s behind, more than 30s"]
+        );
+        assert_eq!(
+            said(|d| {
+                d.capture_error = Some("disk I/O error".into());
+                d.replicas[0].upload_error = Some("no route".into());
+                d.replicas[0].damage = Some(vec!["gap".into(), "hole".into()]);
+            }),
+            [
+                "capture fails: disk I/O error",
+                "upload to replica file fails: no route",
+                "replica file is damaged in 2 places: gap",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_meant_to_be_so_is_no_problem() {
+        assert_eq!(
+            said(|d| (d.is_missing, d.capture_error) = (true, Some("no such file".into()))),
+            [""; 0]
+        );
+        assert_eq!(
+            said(|d| (d.phase, d.capture_error) = (Phase::Stopped, Some("x".into()))),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn only_what_should_be_open_is_awaited() {
+        let awaited = |change: fn(&mut Database)| {
+            let mut database = well("/d/a.db");
+            change(&mut database);
+            is_awaited(&database)
+        };
+        assert!(!awaited(|_| {}));
+        assert!(awaited(|d| d.position = None));
+        assert!(awaited(
+            |d| (d.position, d.capture_error) = (None, Some("locked".into()))
+        ));
+        // It was opened once.
+        assert!(!awaited(|d| d.capture_error = Some("locked".into())));
+        assert!(!awaited(|d| (d.position, d.is_missing) = (None, true)));
+        assert!(!awaited(|d| (d.position, d.phase) = (None, Phase::Stopped)));
+    }
+}
