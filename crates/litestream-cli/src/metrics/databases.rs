@@ -132,7 +132,7 @@ pub(super) const FAMILIES: [Family; 25] = [
         "litestream_l0_retention_files",
         Gauge,
         "Number of L0 files by status during retention enforcement, by the full path of the database",
-        Labelled("status", |d| l0_files(d)),
+        Labelled("status", l0_files),
     ),
     family(
         "litestream_wal_file_size",
