@@ -2,6 +2,7 @@
 //!
 //! Promise: each ends within its time limit, and reads nothing of the answer but its status.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use litestream_replica::env::Clock;
@@ -70,7 +71,7 @@ fn text(error: &reqwest::Error) -> String {
         cause = error.source();
         // The outermost one has nothing to say but the address.
         if !is_first || cause.is_none() {
-            text += &format!(": {error}");
+            let _ = write!(text, ": {error}");
         }
         is_first = false;
     }
