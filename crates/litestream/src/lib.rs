@@ -39,5 +39,5 @@ pub use litestream_replica::env;
 pub use policy::Policy;
 pub use replicator::Replicator;
 pub use settings::Settings;
-pub use shared::{Counters, Status};
+pub use shared::{Counters, Lag, Operation, Seen, Status};
 pub use sqlite::sqlite_version;

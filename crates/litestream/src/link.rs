@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::catalogue::Catalogue;
+use crate::shared::Lag;
 
 /// How one replica stands.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,12 @@ pub struct ReplicaStatus {
     pub position: Option<Txid>,
     /// Why upload does not work, if it does not.
     pub upload_error: Option<String>,
+    /// When everything staged by then was known to be there last.
+    pub last_sync_at: Option<UnixMillis>,
+    /// What it does not have yet.
+    pub lag: Lag,
+    /// Passes of uploads and snapshots that failed, since start.
+    pub failures: u64,
     /// Why compaction, snapshots or retention do not work, if they do not.
     pub upkeep_error: Option<String>,
     /// What background verification found, once it was there.
@@ -223,6 +230,11 @@ impl Link {
         self.progress.send_modify(|p| p.numbering += 1);
     }
 
+    /// Everything staged is there.
+    pub fn synced_at(&self, now: UnixMillis) {
+        self.status.lock().last_sync_at = Some(now);
+    }
+
     pub fn pass_begins(&self) {
         self.progress.send_modify(|p| p.passes.begun += 1);
     }
@@ -249,7 +261,10 @@ impl Link {
         }
         failures[which] = error.map(Arc::new);
         let first = failures.iter().flatten().next();
-        self.status.lock().upload_error = first.map(ToString::to_string);
+        let mut status = self.status.lock();
+        status.upload_error = first.map(ToString::to_string);
+        status.failures += u64::from(failed);
+        drop(status);
         failed
     }
 

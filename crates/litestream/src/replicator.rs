@@ -68,6 +68,7 @@ impl Replicator {
         let waker = watcher.waker();
         let worker = Worker {
             env: env.clone(),
+            shared: Arc::clone(&shared),
             commands,
             waker,
         };
@@ -174,7 +175,7 @@ impl Replicator {
 
     /// How it stands.
     pub fn status(&self) -> Status {
-        self.shared.status()
+        self.shared.status(self.env.clock.monotonic())
     }
 
     /// Ends everything and gives all locks back. What was not synced before stays in the WAL and in the staged files.

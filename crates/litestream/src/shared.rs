@@ -1,14 +1,22 @@
 //! What worker, uploader and callers know of each other: positions, counters, last errors.
 
+mod lag;
+mod seen;
+
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use litestream_replica::Level;
+use litestream_replica::env::Monotonic;
 use ltx::Txid;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use self::lag::Lag;
+use self::lag::Pending;
+pub use self::seen::{Operation, Seen};
 use crate::capture::Staged;
 use crate::database::CheckpointReport;
 use crate::link::{Link, ReplicaStatus};
@@ -26,6 +34,12 @@ pub struct Status {
     pub upload_error: Option<String>,
     /// Each replica.
     pub replicas: Vec<ReplicaStatus>,
+    /// How long capture has not worked, if it does not.
+    pub trouble: Option<Duration>,
+    /// What the worker saw last, and what it is doing.
+    pub seen: Seen,
+    /// Requests that wait for the worker or are being served.
+    pub requests: usize,
     /// Counters since start.
     pub counters: Counters,
 }
@@ -33,6 +47,12 @@ pub struct Status {
 /// Counters since start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
+    /// Looks at the WAL that were to capture what is new, if there was something.
+    pub syncs: u64,
+    /// Of these, and of attempts to open the database, those that failed.
+    pub sync_errors: u64,
+    /// Time spent in them.
+    pub sync_time: Duration,
     /// Level-0 files staged.
     pub files_staged: u64,
     /// Their bytes.
@@ -41,6 +61,8 @@ pub struct Counters {
     pub wal_bytes: u64,
     /// Checkpoints tried.
     pub checkpoints: u64,
+    /// Failed ones.
+    pub checkpoint_errors: u64,
     /// Of these, complete ones.
     pub checkpoints_complete: u64,
     /// Time spent in them.
@@ -63,6 +85,10 @@ pub(crate) struct Shared {
     marks: Mutex<Marks>,
     /// First and last TXID staged since start or since numbers last changed.
     given: Mutex<Option<(Txid, Txid)>>,
+    pending: Mutex<Pending>,
+    /// Since when capture has not worked.
+    trouble: Mutex<Option<Monotonic>>,
+    requests: AtomicUsize,
 }
 
 /// Which staged files must not be merged away, and which are.
@@ -85,6 +111,9 @@ impl Shared {
                 removing: None,
             }),
             given: Mutex::new(None),
+            pending: Mutex::default(),
+            trouble: Mutex::default(),
+            requests: AtomicUsize::new(0),
             links,
         }
     }
@@ -128,15 +157,41 @@ impl Shared {
         self.marks.lock().removing = None;
     }
 
-    pub fn status(&self) -> Status {
-        let replicas: Vec<ReplicaStatus> = self.links.iter().map(|l| l.status()).collect();
+    pub fn status(&self, now: Monotonic) -> Status {
+        let mut replicas: Vec<ReplicaStatus> = self.links.iter().map(|l| l.status()).collect();
+        let trouble = self.trouble.lock().map(|since| now.since(since));
+        {
+            let pending = self.pending.lock();
+            for replica in &mut replicas {
+                let lag = pending.lag(replica.position, now);
+                replica.lag = Lag {
+                    age: lag.age.max(trouble.unwrap_or_default()),
+                    ..lag
+                };
+            }
+        }
         Status {
             // `None` if one of them is not known.
             replica_position: replicas.iter().map(|r| r.position).min().flatten(),
             upload_error: replicas.iter().find_map(|r| r.upload_error.clone()),
             replicas,
+            trouble,
+            requests: self.requests.load(Ordering::Relaxed),
             ..self.status.lock().clone()
         }
+    }
+
+    /// What the worker sees and does.
+    pub fn see(&self, see: impl FnOnce(&mut Seen, &mut Counters)) {
+        let mut status = self.status.lock();
+        let Status { seen, counters, .. } = &mut *status;
+        see(seen, counters);
+    }
+
+    /// Somebody asks the worker for something, until what is returned is dropped.
+    pub fn asks(self: &Arc<Self>) -> Asks {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Asks(Arc::clone(self))
     }
 
     /// The highest TXID that some replica is known to hold.
@@ -178,7 +233,10 @@ impl Shared {
     }
 
     /// A file was staged, or a position found.
-    pub fn staged(&self, txid: Txid, file: Option<&Staged>) {
+    pub fn staged(&self, txid: Txid, file: Option<&Staged>, now: Monotonic) {
+        let bytes = file.map_or(0, |file| file.size);
+        let everywhere = self.uploaded_everywhere();
+        self.pending.lock().staged(txid, bytes, now, everywhere);
         if file.is_some() {
             let mut given = self.given.lock();
             let first = given.map_or(txid, |(first, _)| first.min(txid));
@@ -220,8 +278,10 @@ impl Shared {
         counters.held_max = counters.held_max.max(report.held.unwrap_or_default());
     }
 
-    pub fn worker_error(&self, error: Option<String>) {
-        self.status.lock().capture_error = error;
+    /// Capture works, or it does not and has not since then.
+    pub fn worker_error(&self, error: Option<(String, Monotonic)>) {
+        *self.trouble.lock() = error.as_ref().map(|(_, since)| *since);
+        self.status.lock().capture_error = error.map(|(text, _)| text);
     }
 
     pub fn uploaded(&self, bytes: u64) {
@@ -233,6 +293,7 @@ impl Shared {
     /// What is staged from now on goes by other numbers: a number given before says nothing any more.
     pub fn rebased(&self) {
         *self.given.lock() = None;
+        self.pending.lock().clear();
         for link in &self.links {
             link.rebased();
         }
@@ -251,6 +312,15 @@ impl Shared {
         for link in &self.links {
             link.closed();
         }
+    }
+}
+
+/// See [`Shared::asks`].
+pub(crate) struct Asks(Arc<Shared>);
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

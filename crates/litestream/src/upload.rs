@@ -37,6 +37,7 @@ const LOG_EVERY: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Worker {
     pub env: Env,
+    pub shared: Arc<Shared>,
     pub commands: Sender<Command>,
     pub waker: Arc<dyn Wake>,
 }
@@ -48,6 +49,7 @@ impl Worker {
         command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
+        let _asks = self.shared.asks();
         self.command(command(reply))?;
         answer.await.map_err(|_| Error::Closed)?
     }
@@ -150,6 +152,7 @@ impl Uploader {
             let pause = match passed {
                 Ok(()) => {
                     passes.is_over();
+                    self.link.synced_at(self.env.clock.now());
                     let sending = self.send_alongside();
                     self.link.pass_ended(sending.err());
                     None

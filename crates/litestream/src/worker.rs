@@ -3,6 +3,8 @@
 //! Owns [`Database`] and nothing of the replica; the directory of staged files is the queue to the uploader. After an error
 //! that leaves doubt it drops the database and opens it anew, which judges continuity from what really lies on disk.
 
+mod report;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -51,6 +53,9 @@ const BUILD_PAUSE: Duration = Duration::from_millis(20);
 const LOOK_MIN: Duration = Duration::from_millis(5);
 /// Longest time between looks at a WAL with something to stage or checkpoint.
 const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// Time between looks at an idle database whose files are watched.
+const IDLE_LOOK: Duration = Duration::from_secs(10);
 
 /// What a worker is asked to do.
 pub(crate) enum Command {
@@ -152,7 +157,10 @@ pub(crate) struct State {
     tidied_at: Option<Monotonic>,
     /// The position when the database was first opened.
     first: Option<Txid>,
+    /// When it was last checked that the files are still those at their paths.
     looked_at: Option<Monotonic>,
+    /// Something has happened to them since.
+    unchecked: bool,
     complete_at: Option<Monotonic>,
     attempt_at: Option<Monotonic>,
     failures: u32,
@@ -205,6 +213,7 @@ impl Worker {
                 None => {
                     let changed = self.wait();
                     if changed {
+                        self.state.unchecked = true;
                         self.state.settle = 0;
                         self.state.look = LOOK_MIN;
                     }
@@ -286,6 +295,7 @@ impl Worker {
             .is_none_or(|at| now.since(at) >= self.settings.monitor_interval)
         {
             self.state.looked_at = Some(now);
+            self.state.unchecked = false;
             self.check_identity()?;
         }
         let Some(database) = &mut self.state.database else {
@@ -386,7 +396,8 @@ impl Worker {
             self.state.must_rebase = false;
         }
         if let Some(position) = database.position() {
-            self.shared.staged(position.txid, None);
+            self.shared
+                .staged(position.txid, None, self.env.clock.monotonic());
         }
         if std::mem::take(&mut self.state.replaced) {
             // Another file's WAL must never be taken for the continuation of this one's.
@@ -394,10 +405,11 @@ impl Worker {
             self.state.full = Some(FullReason::DatabaseReplaced);
         }
         self.watcher
-            .set_path(&self.settings.wal_path())
+            .set_paths(&[&self.settings.wal_path(), &self.settings.path])
             .map_err(Error::io("watch", self.settings.wal_path()))?;
         self.state.complete_at = Some(self.env.clock.monotonic());
         self.state.database = Some(database);
+        self.report_sizes();
         Ok(())
     }
 
@@ -474,13 +486,32 @@ impl Worker {
     }
 
     fn capture_all(&mut self) -> Result<Txid> {
-        self.capturing(|database, stop, each| database.capture(stop, each))?;
+        let start = self.env.clock.monotonic();
+        let full = self.state.full.is_some();
+        self.begins(
+            "sync",
+            if full {
+                "write_ltx_from_db"
+            } else {
+                "write_ltx_from_wal"
+            },
+        );
+        let captured = self.capturing(|database, stop, each| database.capture(stop, each));
+        let took = self.env.clock.monotonic().since(start);
+        self.shared.see(|_, counters| {
+            counters.syncs += 1;
+            counters.sync_time += took;
+        });
+        captured?;
         let database = self.state.database.as_ref();
         let position = database.and_then(Database::position);
         let position = position.ok_or(Error::NoPosition)?;
         self.settled();
+        self.report_sizes();
+        self.ends(None);
         self.state.captured_at = Some(self.env.clock.monotonic());
-        self.shared.staged(position.txid, None);
+        self.shared
+            .staged(position.txid, None, self.env.clock.monotonic());
         Ok(position.txid)
     }
 
@@ -490,7 +521,7 @@ impl Worker {
         work: impl FnOnce(&mut Database, &AtomicBool, &mut dyn FnMut(Staged)) -> Result<T>,
     ) -> Result<T> {
         let name = self.name();
-        let (shared, state) = (&self.shared, &mut self.state);
+        let (env, shared, state) = (&self.env, &self.shared, &mut self.state);
         let Some(database) = &mut state.database else {
             return Err(Error::NoPosition);
         };
@@ -509,7 +540,7 @@ impl Worker {
                 let reason = full.take().unwrap_or(FullReason::ContentDiffers);
                 tracing::info!(db = %name, %txid, pages = staged.pages, size = staged.size, %reason, "{what}");
             }
-            shared.staged(txid, Some(&staged));
+            shared.staged(txid, Some(&staged), env.clock.monotonic());
         })
     }
 
@@ -543,8 +574,15 @@ impl Worker {
             Plan::Barrier => true,
         };
         let before = self.state.given;
+        self.begins("checkpoint", "checkpoint_exec");
         let report =
-            self.capturing(|database, stop, each| database.checkpoint(barrier, stop, each))?;
+            self.capturing(|database, stop, each| database.checkpoint(barrier, stop, each));
+        if report.is_err() {
+            self.shared
+                .see(|_, counters| counters.checkpoint_errors += 1);
+        }
+        let report = report?;
+        self.ends(None);
         let end = self.env.clock.monotonic();
         if self.state.given != before {
             self.state.captured_at = Some(end);
@@ -626,7 +664,7 @@ impl Worker {
             }
         }
         self.log_error(&error);
-        self.shared.worker_error(Some(error.to_string()));
+        self.failed(&error, self.state.trouble_since.unwrap_or(now));
         Err(error)
     }
 
@@ -696,7 +734,13 @@ impl Worker {
             }
             return self.wait_for_change(left);
         }
-        self.wait_for_change(interval)
+        // Whatever happens to the files is told; what happens to the folders above them is not.
+        let limit = if self.watcher.is_sure() && !self.state.unchecked {
+            interval.max(IDLE_LOOK)
+        } else {
+            interval
+        };
+        self.wait_for_change(limit)
     }
 
     fn wait_for_change(&mut self, limit: Duration) -> bool {

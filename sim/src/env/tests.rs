@@ -84,7 +84,7 @@ fn a_watcher_sees_changes_by_others_and_wake_ups() {
         let (start, second) = (sched::now(), 1_000_000_000);
         let watcher = in_process(A, move || {
             let mut watcher = ours.watch.watcher().unwrap();
-            watcher.set_path(path).unwrap();
+            watcher.set_paths(&[path]).unwrap();
             let waker = watcher.waker();
             ours.spawn
                 .spawn(
@@ -101,7 +101,7 @@ fn a_watcher_sees_changes_by_others_and_wake_ups() {
             watcher.wait_quiet(None).unwrap();
             assert_eq!((sched::now() - start) / second, 20);
             assert!(!watcher.wait(Some(Duration::from_secs(1))).unwrap());
-            let missing = watcher.set_path(Path::new("/missing")).unwrap_err();
+            let missing = watcher.set_paths(&[Path::new("/missing")]).unwrap_err();
             assert_eq!(missing.kind(), std::io::ErrorKind::NotFound);
         });
         sched::sleep(10 * second);

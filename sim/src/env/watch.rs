@@ -25,8 +25,8 @@ struct Bell(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The file that is watched.
-    inode: Option<u64>,
+    /// The files that are watched.
+    inodes: Vec<u64>,
     changed: bool,
     woken: bool,
     /// Who waits, and whether for changes too.
@@ -68,7 +68,7 @@ impl Watch for SimWatch {
 impl Bell {
     fn file_changed(&self, inode: u64) {
         let mut state = self.0.lock();
-        if state.inode == Some(inode) {
+        if state.inodes.contains(&inode) {
             state.changed = true;
             if let Some((fiber, true)) = state.waits {
                 sched::unpark(fiber);
@@ -118,14 +118,20 @@ impl Watcher for SimWatcher {
         self.bell.wait(timeout, false).map(drop)
     }
 
-    fn set_path(&mut self, path: &Path) -> io::Result<()> {
+    fn set_paths(&mut self, paths: &[&Path]) -> io::Result<()> {
         step(Step::Watch, 4)?;
-        let inode = self.disk.metadata(path)?.id;
+        let inodes = paths.iter().map(|path| Ok(self.disk.metadata(path)?.id));
+        let inodes: Vec<u64> = inodes.collect::<io::Result<_>>()?;
         let mut state = self.bell.0.lock();
-        if state.inode.replace(inode) != Some(inode) {
+        if state.inodes != inodes {
             state.changed = false;
+            state.inodes = inodes;
         }
         Ok(())
+    }
+
+    fn is_sure(&self) -> bool {
+        true
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

@@ -270,15 +270,17 @@ impl dyn Spawn {
     }
 }
 
-/// Notices that a file changes, without reading it.
+/// Notices that files change, without reading them.
 pub trait Watcher: Send {
-    /// Waits until the watched file was written, or [`Wake::wake`] was called, or `timeout` passed
+    /// Waits until a watched file was written, removed or replaced, or [`Wake::wake`] was called, or `timeout` passed
     /// (`None`: no limit). Several changes since the last call count as one. `true` if something happened.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
     /// Waits for [`Wake::wake`] or `timeout` only. Changes are not lost: the next [`Watcher::wait`] tells of them.
     fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()>;
-    /// Watches `path` from now on (replacing the one watched before). An error if it does not exist.
-    fn set_path(&mut self, path: &Path) -> io::Result<()>;
+    /// Watches these from now on (replacing those watched before). An error if one does not exist.
+    fn set_paths(&mut self, paths: &[&Path]) -> io::Result<()>;
+    /// Whether no change of what is watched goes unnoticed: not on a network file system.
+    fn is_sure(&self) -> bool;
     /// A handle that ends a [`Watcher::wait`] from another thread.
     fn waker(&self) -> Arc<dyn Wake>;
 }

@@ -1,134 +1,261 @@
-//! Watching one file through Linux inotify.
+//! Watching files through Linux inotify: one instance for the whole process, since a user has few (128 by default).
 //!
-//! Promise: no work is done and no event is lost while nobody waits (the kernel gathers them), and the watched
-//! file is never opened: a database's POSIX locks would fall with the first close.
+//! Promise: no event is lost while nobody waits, and a file that changes all the time costs one event a wait: each watch is for one
+//! event, and set anew by whoever takes it. Watched files are never opened: a database's POSIX locks would fall with the first close.
 
+use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
+use parking_lot::{Condvar, Mutex};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
 use crate::env::{Wake, Watcher};
 
-/// Bytes of events read per wake; what doesn't fit only makes the next wait return at once.
-const EVENT_BUFFER_BYTES: usize = 4096;
+/// Bytes of events read at a time; what doesn't fit comes next.
+const EVENT_BUFFER_BYTES: usize = 64 << 10;
+/// What the thread that reads events needs, with that buffer.
+const STACK_BYTES: usize = 256 << 10;
 
-pub(super) struct Inotify {
+/// Unlinking an open file shows as ATTRIB only (its link count), hence that flag.
+const EVENTS: WatchFlags = WatchFlags::MODIFY
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::ONESHOT);
+
+/// The process's inotify instance, and who waits for which of its watches.
+struct Hub {
     events: OwnedFd,
-    bell: Arc<Bell>,
-    watched: Option<i32>,
+    watches: Mutex<HashMap<i32, Vec<Weak<Bell>>>>,
 }
 
-struct Bell(OwnedFd);
+/// What a watcher waits on.
+#[derive(Default)]
+struct Bell {
+    state: Mutex<State>,
+    rings: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    rung: bool,
+    changed: bool,
+    /// The watches that have not fired.
+    armed: Vec<i32>,
+}
+
+pub(super) struct Inotify {
+    hub: &'static Hub,
+    bell: Arc<Bell>,
+    paths: Vec<PathBuf>,
+    sure: bool,
+}
 
 impl Wake for Bell {
     fn wake(&self) {
-        // Can only fail when the counter is full, and then the bell rings already.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        self.state.lock().rung = true;
+        self.rings.notify_all();
+    }
+}
+
+impl Hub {
+    /// The one of this process, with the thread that reads it.
+    fn get() -> io::Result<&'static Hub> {
+        static HUB: OnceLock<Hub> = OnceLock::new();
+        static STARTED: Mutex<bool> = Mutex::new(false);
+        let mut started = STARTED.lock();
+        if !*started {
+            let events = inotify::init(CreateFlags::CLOEXEC)?;
+            let hub = HUB.get_or_init(|| Hub {
+                events,
+                watches: Mutex::default(),
+            });
+            std::thread::Builder::new()
+                .name("file events".into())
+                .stack_size(STACK_BYTES)
+                .spawn(|| hub.run())?;
+            *started = true;
+        }
+        HUB.get()
+            .ok_or_else(|| io::Error::other("file events are not there"))
+    }
+
+    /// Reads events for as long as the process lives.
+    fn run(&self) {
+        let mut buf = vec![MaybeUninit::uninit(); EVENT_BUFFER_BYTES];
+        loop {
+            let mut reader = Reader::new(&self.events, &mut buf);
+            loop {
+                match reader.next() {
+                    // The kernel dropped events: any watch may have fired.
+                    Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
+                        self.fired_all();
+                    }
+                    Ok(event) => self.fired(event.wd()),
+                    Err(Errno::INTR) => {}
+                    // Never seen. Waits have an end; they look then.
+                    Err(_) => {
+                        std::thread::sleep(Duration::from_secs(1));
+                        self.fired_all();
+                    }
+                }
+                if reader.is_buffer_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn fired(&self, watch: i32) {
+        let bells = self.watches.lock().remove(&watch).unwrap_or_default();
+        for bell in bells.iter().filter_map(Weak::upgrade) {
+            let mut state = bell.state.lock();
+            state.armed.retain(|armed| *armed != watch);
+            state.changed = true;
+            bell.rings.notify_all();
+        }
+    }
+
+    fn fired_all(&self) {
+        let watches: Vec<i32> = self.watches.lock().keys().copied().collect();
+        for watch in watches {
+            self.fired(watch);
+        }
+    }
+
+    /// Watches a file for its next event.
+    fn arm(&self, path: &Path, bell: &Arc<Bell>) -> io::Result<()> {
+        // Events of the new watch wait for this lock.
+        let mut watches = self.watches.lock();
+        let watch = inotify::add_watch(&self.events, path, EVENTS)?;
+        let bells = watches.entry(watch).or_default();
+        if !bells.iter().any(|b| b.as_ptr() == Arc::as_ptr(bell)) {
+            bells.push(Arc::downgrade(bell));
+        }
+        let mut state = bell.state.lock();
+        if !state.armed.contains(&watch) {
+            state.armed.push(watch);
+        }
+        Ok(())
+    }
+
+    /// Gives up what a watcher has watched, but for what others watch, too.
+    fn disarm(&self, bell: &Arc<Bell>) {
+        let armed = std::mem::take(&mut bell.state.lock().armed);
+        let mut watches = self.watches.lock();
+        for watch in armed {
+            let Some(bells) = watches.get_mut(&watch) else {
+                continue;
+            };
+            bells.retain(|b| b.as_ptr() != Arc::as_ptr(bell) && b.strong_count() > 0);
+            if bells.is_empty() {
+                watches.remove(&watch);
+                // Fails if it fired just now: then it is gone.
+                let _ = inotify::remove_watch(&self.events, watch);
+            }
+        }
     }
 }
 
 impl Inotify {
     pub(super) fn new() -> io::Result<Inotify> {
-        let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Inotify {
-            events,
-            bell: Arc::new(Bell(bell)),
-            watched: None,
+            hub: Hub::get()?,
+            bell: Arc::default(),
+            paths: Vec::new(),
+            sure: false,
         })
     }
 
-    /// Takes what the kernel gathered; whether any of it concerns the watched file.
-    fn drain(&self) -> io::Result<bool> {
-        let mut buf = [MaybeUninit::uninit(); EVENT_BUFFER_BYTES];
-        let mut reader = Reader::new(&self.events, &mut buf);
-        let mut changed = false;
+    /// Sets the watches that have fired anew.
+    fn rearm(&self) -> io::Result<()> {
+        for path in &self.paths {
+            self.hub.arm(path, &self.bell)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the bell, or also for a change; both are used up.
+    fn wait_for(&self, timeout: Option<Duration>, changes: bool) -> bool {
+        let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut state = self.bell.state.lock();
         loop {
-            match reader.next() {
-                // The kernel dropped events: one of them may have been ours.
-                Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => changed = true,
-                // Also the kernel's note that an old watch ended, hence the comparison.
-                Ok(event) => changed |= Some(event.wd()) == self.watched,
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => return Ok(changed),
-                Err(e) => return Err(e.into()),
+            let rung = std::mem::take(&mut state.rung);
+            if rung || changes && state.changed {
+                return true;
             }
-            if reader.is_buffer_empty() {
-                return Ok(changed);
+            match end {
+                Some(end) => {
+                    if self.bell.rings.wait_until(&mut state, end).timed_out() {
+                        let rung = std::mem::take(&mut state.rung);
+                        return rung || changes && state.changed;
+                    }
+                }
+                None => self.bell.rings.wait(&mut state),
             }
         }
     }
+}
 
-    fn take_bell(&self) -> bool {
-        rustix::io::read(&self.bell.0, &mut [0u8; 8]).is_ok()
-    }
-
-    /// Sleeps until either descriptor has something or the time is over.
-    fn poll(&self, timeout: Option<Duration>) -> io::Result<()> {
-        // Beyond what the system can express is as good as for ever.
-        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
-        let mut fds = [
-            PollFd::new(&self.events, PollFlags::IN),
-            PollFd::new(&self.bell.0, PollFlags::IN),
-        ];
-        match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
+impl Drop for Inotify {
+    fn drop(&mut self) {
+        self.hub.disarm(&self.bell);
     }
 }
 
 impl Watcher for Inotify {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        let start = Instant::now();
-        loop {
-            let left = timeout.map(|t| t.saturating_sub(start.elapsed()));
-            self.poll(left)?;
-            let rung = self.take_bell();
-            if self.drain()? || rung {
-                return Ok(true);
-            }
-            if left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
-            }
+        let happened = self.wait_for(timeout, true);
+        if std::mem::take(&mut self.bell.state.lock().changed) {
+            // Before anybody looks at the file: what comes after that look is an event again. A file that is not there any more
+            // has none; whoever looks finds that out.
+            let _ = self.rearm();
         }
+        Ok(happened)
     }
 
     fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
-        let mut fds = [PollFd::new(&self.bell.0, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-        self.take_bell();
+        self.wait_for(timeout, false);
         Ok(())
     }
 
-    fn set_path(&mut self, path: &Path) -> io::Result<()> {
-        // Unlinking an open file shows as ATTRIB only (its link count), hence that flag.
-        let mask = WatchFlags::MODIFY
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ATTRIB;
-        let new = inotify::add_watch(&self.events, path, mask)?;
-        if let Some(old) = self.watched.replace(new)
-            && old != new
-        {
-            // Fails if the old file is gone: then its watch is gone too.
-            let _ = inotify::remove_watch(&self.events, old);
+    fn set_paths(&mut self, paths: &[&Path]) -> io::Result<()> {
+        let paths: Vec<PathBuf> = paths.iter().map(|p| p.to_path_buf()).collect();
+        if paths != self.paths {
+            self.hub.disarm(&self.bell);
+            self.bell.state.lock().changed = false;
+            self.sure = paths.iter().all(|path| is_sure(path));
+            self.paths = paths;
         }
-        Ok(())
+        self.rearm()
+    }
+
+    fn is_sure(&self) -> bool {
+        self.sure
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
         self.bell.clone()
     }
+}
+
+/// Whether the file lies on a local file system, which tells of every change.
+fn is_sure(path: &Path) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, tmpfs, F2FS, ZFS, bcachefs: the numbers of statfs(2).
+    const LOCAL: [u32; 7] = [
+        0xef53,
+        0x5846_5342,
+        0x9123_683e,
+        0x0102_1994,
+        0xf2f5_2010,
+        0x2fc1_2fc1,
+        0xca45_1a4e,
+    ];
+    rustix::fs::statfs(path).is_ok_and(|fs| LOCAL.contains(&(fs.f_type as u32)))
 }

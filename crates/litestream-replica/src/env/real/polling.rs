@@ -1,4 +1,4 @@
-//! Watching one file by looking at its metadata, for systems without inotify.
+//! Watching files by looking at its metadata, for systems without inotify.
 //!
 //! Promise: the file is never opened, and is looked at only while somebody waits.
 
@@ -19,7 +19,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 type Seen = (u64, u64, u64, i64, i64);
 
 pub(super) struct Polling {
-    watched: Option<(PathBuf, Option<Seen>)>,
+    watched: Vec<(PathBuf, Option<Seen>)>,
     bell: Arc<Bell>,
 }
 
@@ -47,17 +47,18 @@ fn look(path: &Path) -> io::Result<Option<Seen>> {
 impl Polling {
     pub(super) fn new() -> Polling {
         Polling {
-            watched: None,
+            watched: Vec::new(),
             bell: Arc::default(),
         }
     }
 
     fn changed(&mut self) -> io::Result<bool> {
-        let Some((path, seen)) = &mut self.watched else {
-            return Ok(false);
-        };
-        let now = look(path)?;
-        Ok(std::mem::replace(seen, now) != now)
+        let mut changed = false;
+        for (path, seen) in &mut self.watched {
+            let now = look(path)?;
+            changed |= std::mem::replace(seen, now) != now;
+        }
+        Ok(changed)
     }
 }
 
@@ -94,10 +95,19 @@ impl Watcher for Polling {
         Ok(())
     }
 
-    fn set_path(&mut self, path: &Path) -> io::Result<()> {
-        let seen = look(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        self.watched = Some((path.to_path_buf(), Some(seen)));
+    fn set_paths(&mut self, paths: &[&Path]) -> io::Result<()> {
+        self.watched = paths
+            .iter()
+            .map(|path| {
+                let seen = look(path)?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+                Ok((path.to_path_buf(), Some(seen)))
+            })
+            .collect::<io::Result<_>>()?;
         Ok(())
+    }
+
+    fn is_sure(&self) -> bool {
+        false
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

@@ -183,9 +183,9 @@ fn watcher_sees_writes_made_before_and_during_the_wait() {
     for mut watcher in watchers() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wal");
-        assert!(watcher.set_path(&path).is_err(), "missing file");
+        assert!(watcher.set_paths(&[&path]).is_err(), "missing file");
         let file = RealDisk.create_new(&path, 0o600).unwrap();
-        watcher.set_path(&path).unwrap();
+        watcher.set_paths(&[&path]).unwrap();
         assert!(!watcher.wait(Some(Duration::ZERO)).unwrap());
 
         file.write_at(b"before", 0).unwrap();
@@ -211,7 +211,7 @@ fn watcher_sees_removal_of_an_open_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wal");
         let _open = RealDisk.create_new(&path, 0o600).unwrap();
-        watcher.set_path(&path).unwrap();
+        watcher.set_paths(&[&path]).unwrap();
         RealDisk.remove(&path).unwrap();
         assert!(watcher.wait(Some(LONG)).unwrap());
     }
@@ -224,14 +224,55 @@ fn watcher_follows_only_the_last_path() {
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         let old = RealDisk.create_new(&a, 0o600).unwrap();
         let new = RealDisk.create_new(&b, 0o600).unwrap();
-        watcher.set_path(&a).unwrap();
-        watcher.set_path(&b).unwrap();
+        watcher.set_paths(&[&a]).unwrap();
+        watcher.set_paths(&[&b]).unwrap();
         old.write_at(b"x", 0).unwrap();
         assert!(!watcher.wait(Some(Duration::from_millis(5))).unwrap());
-        watcher.set_path(&b).unwrap();
+        watcher.set_paths(&[&b]).unwrap();
         new.write_at(b"x", 0).unwrap();
         assert!(watcher.wait(Some(LONG)).unwrap());
     }
+}
+
+#[test]
+fn watcher_sees_either_of_two_files_again_and_again() {
+    for mut watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        let files = [&a, &b].map(|path| RealDisk.create_new(path, 0o600).unwrap());
+        watcher.set_paths(&[&a, &b]).unwrap();
+        for round in 0..6u8 {
+            files[usize::from(round) % 2]
+                .write_at(&[round], round.into())
+                .unwrap();
+            assert!(watcher.wait(Some(LONG)).unwrap(), "{round}");
+            assert!(!watcher.wait(Some(Duration::from_millis(5))).unwrap());
+        }
+        // Gone while nobody waits, and never to come back: told once.
+        RealDisk.remove(&a).unwrap();
+        assert!(watcher.wait(Some(LONG)).unwrap());
+    }
+}
+
+/// A user has 128 inotify instances by default.
+#[test]
+fn many_watchers_need_few_descriptors() {
+    let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let dir = tempfile::tempdir().unwrap();
+    let mut watchers: Vec<_> = (0..300)
+        .map(|n| {
+            let path = dir.path().join(n.to_string());
+            RealDisk.create_new(&path, 0o600).unwrap();
+            let mut watcher = RealWatch.watcher().unwrap();
+            watcher.set_paths(&[&path]).unwrap();
+            watcher
+        })
+        .collect();
+    let after = std::fs::read_dir("/proc/self/fd").unwrap().count();
+    assert!(after < before + 100, "{before} {after}");
+    std::fs::write(dir.path().join("299"), "x").unwrap();
+    assert!(watchers[299].wait(Some(LONG)).unwrap());
+    assert!(!watchers[7].wait(Some(Duration::ZERO)).unwrap());
 }
 
 #[test]
