@@ -1,11 +1,9 @@
 //! Says what is wrong with a database, and whether one is still awaited.
 //!
-//! Pure: a look and the time in, the answer out. That a database was stopped, or that there is none (yet), is not wrong.
+//! Pure: a look in, the answer out. That a database was stopped, or that there is none (yet), is not wrong.
 
 use std::fmt;
 use std::time::Duration;
-
-use litestream_replica::env::UnixMillis;
 
 use crate::args::duration;
 use crate::view::{Condition, Database, Phase};
@@ -68,7 +66,7 @@ impl fmt::Display for Problem {
 }
 
 /// What is wrong with a database.
-pub fn problems(database: &Database, now: UnixMillis, max: Duration) -> Vec<Problem> {
+pub fn problems(database: &Database, max: Duration) -> Vec<Problem> {
     if database.phase == Phase::Stopped {
         return Vec::new();
     }
@@ -82,7 +80,7 @@ pub fn problems(database: &Database, now: UnixMillis, max: Duration) -> Vec<Prob
     }
     for replica in &database.replicas {
         let kind = replica.kind;
-        if let Some(lag) = replica.pending.lag(now).filter(|lag| *lag > max) {
+        if let Some(lag) = replica.lag.filter(|lag| *lag > max) {
             found.push(Problem::Lag {
                 replica: kind,
                 lag,
@@ -108,32 +106,29 @@ pub fn problems(database: &Database, now: UnixMillis, max: Duration) -> Vec<Prob
 
 /// Whether a database was not opened yet, although it is there and should be.
 pub fn is_awaited(database: &Database) -> bool {
-    database.position.is_none()
-        && matches!(database.condition(), Condition::Opening | Condition::Error)
+    !database.was_opened && matches!(database.condition(), Condition::Opening | Condition::Error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::Pending;
     use crate::view::tests::well;
-
-    const NOW: UnixMillis = UnixMillis(1_000_000);
 
     fn said(change: impl FnOnce(&mut Database)) -> Vec<String> {
         let mut database = well("/d/a.db");
         change(&mut database);
-        let found = problems(&database, NOW, Duration::from_secs(30));
+        let found = problems(&database, Duration::from_secs(30));
         found.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn every_problem_is_named() {
         assert_eq!(said(|_| {}), [""; 0]);
-        let since = |millis| Pending::Since(UnixMillis(millis));
-        assert_eq!(said(|d| d.replicas[0].pending = since(970_000)), [""; 0]);
+        let behind = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(said(|d| d.replicas[0].lag = None), [""; 0]);
+        assert_eq!(said(|d| d.replicas[0].lag = behind(30_000)), [""; 0]);
         assert_eq!(
-            said(|d| d.replicas[0].pending = since(969_500)),
+            said(|d| d.replicas[0].lag = behind(30_500)),
             ["replica file is 30.5s behind, more than 30s"]
         );
         assert_eq!(
@@ -170,13 +165,15 @@ mod tests {
             is_awaited(&database)
         };
         assert!(!awaited(|_| {}));
-        assert!(awaited(|d| d.position = None));
+        assert!(awaited(|d| d.was_opened = false));
         assert!(awaited(
-            |d| (d.position, d.capture_error) = (None, Some("locked".into()))
+            |d| (d.was_opened, d.capture_error) = (false, Some("locked".into()))
         ));
         // It was opened once.
         assert!(!awaited(|d| d.capture_error = Some("locked".into())));
-        assert!(!awaited(|d| (d.position, d.is_missing) = (None, true)));
-        assert!(!awaited(|d| (d.position, d.phase) = (None, Phase::Stopped)));
+        assert!(!awaited(|d| (d.was_opened, d.is_missing) = (false, true)));
+        assert!(!awaited(
+            |d| (d.was_opened, d.phase) = (false, Phase::Stopped)
+        ));
     }
 }

@@ -11,7 +11,7 @@ use tracing::{debug, error, info};
 use crate::args::duration;
 use crate::client::Client;
 use crate::failure::{Failure, Result};
-use crate::view::{Condition, Database, Pending, View};
+use crate::view::{Condition, Database, View};
 
 /// How often it is looked whether a ping is due.
 pub const CHECK: Duration = Duration::from_secs(15);
@@ -79,7 +79,7 @@ fn is_open(database: &Database) -> bool {
         database.condition(),
         Condition::Replicating | Condition::Error | Condition::Stopping
     );
-    is_running && database.position.is_some()
+    is_running && database.was_opened
 }
 
 fn is_synced(database: &Database, now: UnixMillis, interval: Duration) -> bool {
@@ -87,7 +87,7 @@ fn is_synced(database: &Database, now: UnixMillis, interval: Duration) -> bool {
     let mut replicas = database.replicas.iter();
     is_captured
         && replicas.all(|r| {
-            let has_all = r.pending == Pending::Nothing && r.upload_error.is_none();
+            let has_all = r.lag == Some(Duration::ZERO) && r.upload_error.is_none();
             let age = r.synced_at.map(|at| now.0.saturating_sub(at.0));
             has_all || age.is_some_and(|age| i128::from(age) <= interval.as_millis() as i128)
         })

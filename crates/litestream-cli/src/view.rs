@@ -2,7 +2,7 @@
 //!
 //! Promise: looking waits for nothing and touches no file. What the engine does not know is `None`, never a made-up zero.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use litestream::fleet::{self, Fleet};
@@ -67,7 +67,9 @@ pub struct Database {
     pub phase: Phase,
     /// There is no such file.
     pub is_missing: bool,
-    /// The newest local TXID: known once it was opened.
+    /// It was opened at least once.
+    pub was_opened: bool,
+    /// The newest local TXID.
     pub position: Option<Txid>,
     /// Size of the database file.
     pub database_bytes: Option<u64>,
@@ -117,43 +119,19 @@ pub struct L0Files {
     pub too_recent: u64,
 }
 
-/// What is committed and not yet in a replica.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pending {
-    /// Not known.
-    #[default]
-    Unknown,
-    /// Nothing.
-    Nothing,
-    /// Something; the oldest was committed then.
-    Since(UnixMillis),
-}
-
-impl Pending {
-    /// The age of the oldest commit that is not in the replica; zero if all are.
-    pub fn lag(self, now: UnixMillis) -> Option<Duration> {
-        match self {
-            Pending::Unknown => None,
-            Pending::Nothing => Some(Duration::ZERO),
-            // A clock that was set back makes nothing younger than now.
-            Pending::Since(then) => Some(Duration::from_millis(
-                u64::try_from(now.0.saturating_sub(then.0)).unwrap_or_default(),
-            )),
-        }
-    }
-}
-
 /// One replica of a database.
 #[derive(Clone, Debug, Default)]
 pub struct Replica {
     /// `file`, `s3`, …
     pub kind: &'static str,
-    /// What it lacks.
-    pub pending: Pending,
-    /// Its bytes.
-    pub pending_bytes: Option<u64>,
+    /// Age of the oldest commit that it lacks; zero if it lacks none.
+    pub lag: Option<Duration>,
+    /// Bytes of what it lacks.
+    pub lag_bytes: Option<u64>,
     /// Staged files that wait.
     pub queue_files: Option<u64>,
+    /// Uploads and snapshots that failed, since start.
+    pub failures: u64,
     /// When it last had everything.
     pub synced_at: Option<UnixMillis>,
     /// Why upload fails.
@@ -178,7 +156,7 @@ impl Database {
             Phase::Stopping => Condition::Stopping,
             Phase::Running if self.is_missing => Condition::Missing,
             Phase::Running if self.error().is_some() => Condition::Error,
-            Phase::Running if self.position.is_none() => Condition::Opening,
+            Phase::Running if !self.was_opened => Condition::Opening,
             Phase::Running => Condition::Replicating,
         }
     }
@@ -189,14 +167,6 @@ impl Database {
         let mut uploads = self.replicas.iter().map(|r| r.upload_error.as_deref());
         capture.or_else(|| uploads.find_map(|error| error))
     }
-
-    /// The age of the oldest commit that some replica lacks, where that is known.
-    pub fn lag(&self, now: UnixMillis) -> Option<Duration> {
-        self.replicas
-            .iter()
-            .filter_map(|r| r.pending.lag(now))
-            .max()
-    }
 }
 
 impl View for Fleet {
@@ -206,56 +176,72 @@ impl View for Fleet {
 }
 
 /// What the engine tells of a database.
-pub fn of_engine(seen: &fleet::DatabaseStatus) -> Database {
-    let counters = &seen.status.counters;
-    let position = seen.status.position;
-    let replicas = &seen.status.replicas;
+pub fn of_engine(of: &fleet::DatabaseStatus) -> Database {
+    let litestream::Status { counters, seen, .. } = &of.status;
+    let sized = |bytes| seen.was_looked_at.then_some(bytes);
+    let phase = match of.phase {
+        fleet::Phase::Stopped => Phase::Stopped,
+        fleet::Phase::Running => Phase::Running,
+        fleet::Phase::Stopping => Phase::Stopping,
+    };
     Database {
-        path: seen.path.clone(),
-        phase: match seen.phase {
-            fleet::Phase::Stopped => Phase::Stopped,
-            fleet::Phase::Running => Phase::Running,
-            fleet::Phase::Stopping => Phase::Stopping,
-        },
-        is_missing: is_missing(&seen.path, seen.status.capture_error.as_deref()),
-        position,
+        path: of.path.clone(),
+        phase,
+        is_missing: seen.is_missing,
+        was_opened: seen.is_open || of.status.position.is_some(),
+        position: of.status.position,
+        database_bytes: sized(seen.database_bytes),
+        wal_copied_bytes: sized(seen.wal_end),
+        wal_file_bytes: sized(seen.wal_file_bytes),
         wal_bytes_total: counters.wal_bytes,
-        // The engine's only mode: it never truncates.
-        checkpoints: match counters.checkpoints {
-            0 => Vec::new(),
-            count => vec![(
-                "PASSIVE",
-                Work {
-                    count,
-                    errors: None,
-                    time: counters.checkpoint_time,
-                },
-            )],
-        },
+        syncs: Some(Work {
+            count: counters.syncs,
+            errors: Some(counters.sync_errors),
+            time: counters.sync_time,
+        }),
+        is_disk_full: Some(seen.disk_full),
+        checkpoints: checkpoints(counters),
         hold_max: counters.held_max,
-        capture_error: seen.status.capture_error.clone(),
-        replicas: replicas.iter().map(|r| replica(r, position)).collect(),
+        capture_error: of.status.capture_error.clone(),
+        replicas: of
+            .status
+            .replicas
+            .iter()
+            .map(|r| replica(r, phase))
+            .collect(),
         ..Database::default()
     }
 }
 
-fn is_missing(path: &Path, capture_error: Option<&str>) -> bool {
-    let missing = litestream::Error::NoDatabase(path.to_owned()).to_string();
-    capture_error == Some(missing.as_str())
+/// Of the engine's only mode: it never truncates. There are none before the first.
+fn checkpoints(counters: &litestream::Counters) -> Vec<(&'static str, Work)> {
+    let work = Work {
+        count: counters.checkpoints,
+        errors: Some(counters.checkpoint_errors),
+        time: counters.checkpoint_time,
+    };
+    if work.count == 0 {
+        Vec::new()
+    } else {
+        vec![("PASSIVE", work)]
+    }
 }
 
-fn replica(seen: &litestream::ReplicaStatus, position: Option<Txid>) -> Replica {
+fn replica(seen: &litestream::ReplicaStatus, phase: Phase) -> Replica {
     let verified = seen.verified.as_ref();
+    // Of one that is not replicated, and one of which nothing was heard, it is not known what is lacking.
+    let is_known = seen.position.is_some() || seen.lag.files > 0;
+    let lag = Some(seen.lag).filter(|_| is_known && phase != Phase::Stopped);
     Replica {
         kind: seen.kind,
-        pending: match (position, seen.position) {
-            (Some(local), Some(there)) if there >= local => Pending::Nothing,
-            _ => Pending::Unknown,
-        },
+        lag: lag.map(|lag| lag.age),
+        lag_bytes: lag.map(|lag| lag.bytes),
+        queue_files: lag.map(|lag| lag.files),
+        synced_at: seen.last_sync_at,
+        failures: seen.failures,
         upload_error: seen.upload_error.clone(),
         verified_at: verified.and_then(|v| v.at),
         damage: verified.map(|v| v.damage.clone()),
-        ..Replica::default()
     }
 }
 
@@ -281,10 +267,11 @@ pub(crate) mod tests {
     pub fn well(path: &str) -> Database {
         Database {
             path: path.into(),
+            was_opened: true,
             position: Some(Txid::new(1)),
             replicas: vec![Replica {
                 kind: "file",
-                pending: Pending::Nothing,
+                lag: Some(Duration::ZERO),
                 ..Replica::default()
             }],
             ..Database::default()
@@ -299,7 +286,7 @@ pub(crate) mod tests {
             database.condition().word()
         };
         assert_eq!(with(|_| {}), "replicating");
-        assert_eq!(with(|d| d.position = None), "opening");
+        assert_eq!(with(|d| d.was_opened = false), "opening");
         assert_eq!(with(|d| d.capture_error = Some("x".into())), "error");
         assert_eq!(
             with(|d| d.replicas[0].upload_error = Some("x".into())),
@@ -313,48 +300,97 @@ pub(crate) mod tests {
         assert_eq!(with(|d| d.phase = Phase::Stopped), "stopped");
     }
 
-    #[test]
-    fn lag_is_the_age_of_the_oldest_commit_that_waits() {
-        let now = UnixMillis(90_000);
-        assert_eq!(Pending::Unknown.lag(now), None);
-        assert_eq!(Pending::Nothing.lag(now), Some(Duration::ZERO));
-        let since = |millis| Pending::Since(UnixMillis(millis)).lag(now);
-        assert_eq!(since(88_500), Some(Duration::from_millis(1500)));
-        assert_eq!(since(90_001), Some(Duration::ZERO));
-    }
-
-    #[test]
-    fn what_the_engine_tells_is_taken_over() {
-        let mut seen = fleet::DatabaseStatus {
+    fn seen() -> fleet::DatabaseStatus {
+        fleet::DatabaseStatus {
             path: "/a/b.db".into(),
             phase: fleet::Phase::Running,
             monitored: true,
             status: litestream::Status::default(),
+        }
+    }
+
+    #[test]
+    fn what_the_engine_tells_is_taken_over() {
+        let mut of = seen();
+        let fresh = of_engine(&of);
+        assert_eq!(fresh.condition(), Condition::Opening);
+        assert_eq!((fresh.database_bytes, fresh.checkpoints.len()), (None, 0));
+        of.status.capture_error = Some("x".into());
+        assert_eq!(of_engine(&of).condition(), Condition::Error);
+        of.status.seen.is_missing = true;
+        assert_eq!(of_engine(&of).condition(), Condition::Missing);
+        of.status = litestream::Status::default();
+        of.status.position = Some(Txid::new(7));
+        of.status.seen = litestream::Seen {
+            was_looked_at: true,
+            disk_full: true,
+            database_bytes: 1,
+            wal_end: 2,
+            wal_file_bytes: 3,
+            ..litestream::Seen::default()
         };
-        seen.status.capture_error =
-            Some(litestream::Error::NoDatabase("/a/b.db".into()).to_string());
-        assert_eq!(of_engine(&seen).condition(), Condition::Missing);
-        seen.status.capture_error = Some("disk I/O error".into());
-        assert_eq!(of_engine(&seen).condition(), Condition::Error);
-        seen.status.capture_error = None;
-        seen.status.position = Some(Txid::new(7));
-        seen.status.counters.checkpoints = 3;
-        seen.status.replicas.push(litestream::ReplicaStatus {
+        of.status.counters = litestream::Counters {
+            syncs: 4,
+            sync_errors: 5,
+            wal_bytes: 6,
+            checkpoints: 7,
+            checkpoint_errors: 8,
+            held_max: Duration::from_secs(9),
+            ..litestream::Counters::default()
+        };
+        let database = of_engine(&of);
+        assert_eq!(database.condition(), Condition::Replicating);
+        let sizes = [
+            database.database_bytes,
+            database.wal_copied_bytes,
+            database.wal_file_bytes,
+        ];
+        assert_eq!(sizes, [Some(1), Some(2), Some(3)]);
+        assert_eq!(database.is_disk_full, Some(true));
+        let syncs = database.syncs.unwrap();
+        assert_eq!((syncs.count, syncs.errors), (4, Some(5)));
+        assert_eq!(database.wal_bytes_total, 6);
+        let (mode, checkpoints) = database.checkpoints[0];
+        assert_eq!(
+            (mode, checkpoints.count, checkpoints.errors),
+            ("PASSIVE", 7, Some(8))
+        );
+        assert_eq!(database.hold_max, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn what_the_engine_tells_of_replicas_is_taken_over() {
+        let mut of = seen();
+        of.status.replicas.push(litestream::ReplicaStatus {
             kind: "s3",
-            position: Some(Txid::new(6)),
+            last_sync_at: Some(UnixMillis(4)),
+            failures: 5,
             verified: Some(litestream::Verified {
-                at: Some(UnixMillis(5)),
+                at: Some(UnixMillis(6)),
                 damage: vec!["gone".into()],
                 ..litestream::Verified::default()
             }),
             ..litestream::ReplicaStatus::default()
         });
-        let database = of_engine(&seen);
-        assert_eq!(database.condition(), Condition::Replicating);
-        assert_eq!(database.checkpoints[0].1.count, 3);
-        assert_eq!(database.replicas[0].pending, Pending::Unknown);
-        assert_eq!(database.replicas[0].damage, Some(vec!["gone".into()]));
-        seen.status.replicas[0].position = seen.status.position;
-        assert_eq!(of_engine(&seen).replicas[0].pending, Pending::Nothing);
+        let unknown = of_engine(&of).replicas.remove(0);
+        assert_eq!((unknown.lag, unknown.queue_files), (None, None));
+        assert_eq!(
+            (unknown.synced_at, unknown.failures),
+            (Some(UnixMillis(4)), 5)
+        );
+        assert_eq!(unknown.verified_at, Some(UnixMillis(6)));
+        assert_eq!(unknown.damage, Some(vec!["gone".into()]));
+        of.status.replicas[0].position = Some(Txid::new(1));
+        assert_eq!(of_engine(&of).replicas[0].lag, Some(Duration::ZERO));
+        of.status.replicas[0].lag = litestream::Lag {
+            age: Duration::from_secs(1),
+            bytes: 2,
+            files: 3,
+        };
+        let behind = of_engine(&of).replicas.remove(0);
+        assert_eq!(behind.lag, Some(Duration::from_secs(1)));
+        assert_eq!((behind.lag_bytes, behind.queue_files), (Some(2), Some(3)));
+        of.phase = fleet::Phase::Stopped;
+        assert_eq!(of_engine(&of).replicas[0].lag, None);
     }
 }

@@ -22,10 +22,10 @@ fn due(change: impl FnOnce(&mut Vec<Database>)) -> bool {
 fn all_open_databases_must_be_well() {
     assert!(due(|_| {}));
     assert!(!due(Vec::clear));
-    assert!(!due(|d| d[1].replicas[0].pending = Pending::Unknown));
+    assert!(!due(|d| d[1].replicas[0].lag = None));
     let behind = |synced_at| {
         due(|d| {
-            d[1].replicas[0].pending = Pending::Since(UnixMillis(999_999));
+            d[1].replicas[0].lag = Some(Duration::from_millis(1));
             d[1].replicas[0].synced_at = synced_at;
         })
     };
@@ -40,7 +40,7 @@ fn all_open_databases_must_be_well() {
 fn databases_that_are_not_open_say_nothing() {
     let not_open: [fn(&mut Database); 3] = [
         |d| d.phase = Phase::Stopped,
-        |d| d.position = None,
+        |d| d.was_opened = false,
         |d| (d.is_missing, d.capture_error) = (true, Some("no such file".into())),
     ];
     for change in not_open {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::health::{self, Problem};
 use crate::time::utc_exact;
-use crate::view::{Database, Pending, Phase};
+use crate::view::{Database, Phase};
 
 /// What a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,7 +101,7 @@ impl Known {
         let mut known = HashMap::with_capacity(self.0.len());
         for database in databases.iter().filter(|d| d.phase != Phase::Stopped) {
             let mut troubles = self.0.remove(&database.path).unwrap_or_default();
-            let problems = health::problems(database, now, max_lag);
+            let problems = health::problems(database, max_lag);
             for (trouble, was) in TROUBLES.iter().zip(&mut troubles) {
                 let text = problems.iter().find(|p| event_of(p) == *trouble);
                 let is = text.is_some() || (*was && is_uncertain(*trouble, database));
@@ -131,7 +131,7 @@ fn event_of(problem: &Problem) -> Event {
 fn is_uncertain(trouble: Event, database: &Database) -> bool {
     let mut replicas = database.replicas.iter();
     match trouble {
-        Event::Lag => replicas.any(|r| r.pending == Pending::Unknown),
+        Event::Lag => replicas.any(|r| r.lag.is_none()),
         Event::Verification => replicas.any(|r| r.damage.is_none()),
         Event::Error | Event::Recovered => false,
     }
@@ -190,7 +190,7 @@ mod tests {
     fn trouble_is_told_when_it_begins_and_when_it_is_over() {
         let cases: [Case; 4] = [
             ("lag", |d| {
-                d.replicas[0].pending = Pending::Since(UnixMillis(0));
+                d.replicas[0].lag = Some(Duration::from_secs(31));
             }),
             ("error", |d| d.capture_error = Some("x".into())),
             ("error", |d| d.replicas[0].upload_error = Some("x".into())),
@@ -225,9 +225,9 @@ mod tests {
     #[test]
     fn not_knowing_is_no_recovery() {
         let mut known = Known::default();
-        let behind = troubled(|d| d.replicas[0].pending = Pending::Since(UnixMillis(0)));
+        let behind = troubled(|d| d.replicas[0].lag = Some(Duration::from_secs(31)));
         assert_eq!(look(&mut known, &behind).len(), 1);
-        let unknown = troubled(|d| d.replicas[0].pending = Pending::Unknown);
+        let unknown = troubled(|d| d.replicas[0].lag = None);
         assert_eq!(look(&mut known, &unknown), [""; 0]);
         assert_eq!(
             look(&mut known, &troubled(|_| {})),

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use litestream_replica::env::Clock;
 use serde_json::{Value, json};
 
 use crate::args::duration;
@@ -24,8 +23,6 @@ pub struct Pages {
     pub metrics: Arc<Metrics>,
     /// For `/readyz` and `/healthz`.
     pub view: Arc<dyn View>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
     /// How far behind a replica may be where the question does not say.
     pub max_lag: Duration,
     /// For `/livez`: whether those who work are at it.
@@ -111,10 +108,9 @@ impl Pages {
             Ok(max_lag) => max_lag,
             Err(error) => return Page::json(400, &json!({ "error": error })),
         };
-        let now = self.clock.now();
         let databases = self.view.databases();
         let listed = databases.iter().filter_map(|d| {
-            let found = health::problems(d, now, max_lag);
+            let found = health::problems(d, max_lag);
             let problems: Vec<_> = found.iter().map(ToString::to_string).collect();
             let path = d.path.to_string_lossy();
             (!problems.is_empty()).then(|| json!({ "path": path, "problems": problems }))
@@ -155,19 +151,14 @@ fn max_lag(query: &str, default: Duration) -> Result<Duration, String> {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use litestream_replica::env::real;
-
     use super::*;
-    use crate::view::Pending;
     use crate::view::tests::{Shown, well};
 
     fn pages(shown: &Shown) -> Pages {
-        let clock = real::env().clock;
         let view: Arc<dyn View> = Arc::new(shown.clone());
         Pages {
-            metrics: Arc::new(Metrics::new(view.clone(), clock.clone()).unwrap()),
+            metrics: Arc::new(Metrics::new(view.clone()).unwrap()),
             view,
-            clock,
             max_lag: Duration::from_mins(5),
             is_alive: Arc::new(|| true),
         }
@@ -184,7 +175,7 @@ mod tests {
         let shown = Shown::default();
         assert_eq!(answer(&shown, "/readyz", None).0, 200);
         let mut opening = well("/d/b.db");
-        opening.position = None;
+        opening.was_opened = false;
         *shown.0.lock() = vec![well("/d/a.db"), opening];
         let (status, body) = answer(&shown, "/readyz", None);
         let expected =
@@ -205,15 +196,16 @@ mod tests {
         let expected =
             json!({ "status": "healthy", "max_lag": "5m0s", "unhealthy": [], "omitted": 0 });
         assert_eq!((status, body), (200, expected));
-        let minute_ago = real::env().clock.now().0 - 60_000;
-        let since = Pending::Since(litestream_replica::env::UnixMillis(minute_ago));
-        shown.0.lock()[0].replicas[0].pending = since;
+        shown.0.lock()[0].replicas[0].lag = Some(Duration::from_mins(1));
         assert_eq!(answer(&shown, "/healthz", None).0, 200);
         let (status, body) = answer(&shown, "/healthz", Some("x=y&max_lag=30s"));
         assert_eq!(status, 503);
         assert_eq!(body["unhealthy"][0]["path"], "/d/a.db");
         let problem = body["unhealthy"][0]["problems"][0].as_str().unwrap();
-        assert!(problem.starts_with("replica file is 1m0"), "{problem}");
+        assert!(
+            problem.starts_with("replica file is 1m0s behind"),
+            "{problem}"
+        );
         for bad in ["max_lag=30", "max_lag=", "max_lag=-1s"] {
             let (status, body) = answer(&shown, "/healthz", Some(bad));
             assert_eq!(status, 400);

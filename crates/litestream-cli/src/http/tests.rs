@@ -15,9 +15,8 @@ async fn server() -> Server {
     shown.0.lock().push(well("/d/a.db"));
     let view: Arc<dyn View> = Arc::new(shown);
     let pages = Pages {
-        metrics: Arc::new(Metrics::new(view.clone(), env.clock.clone()).unwrap()),
+        metrics: Arc::new(Metrics::new(view.clone()).unwrap()),
         view,
-        clock: env.clock.clone(),
         max_lag: MAX_LAG,
         is_alive: Arc::new(|| true),
     };
@@ -116,9 +115,8 @@ async fn a_port_in_use_stops_nothing() {
     let address = Address::parse(&format!("127.0.0.1:{}", first.port())).unwrap();
     let view: Arc<dyn View> = Arc::new(Shown::default());
     let pages = Pages {
-        metrics: Arc::new(Metrics::new(view.clone(), env.clock.clone()).unwrap()),
+        metrics: Arc::new(Metrics::new(view.clone()).unwrap()),
         view,
-        clock: env.clock.clone(),
         max_lag: MAX_LAG,
         is_alive: Arc::new(|| true),
     };

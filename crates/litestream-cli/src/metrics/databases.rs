@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use litestream_replica::env::UnixMillis;
 
 use super::exposition::{Head, Kind, Samples};
-use crate::view::{Database, Pending, Replica};
+use crate::view::{Database, Replica};
 
 /// A family and where its samples come from.
 pub(super) struct Family {
@@ -21,7 +21,7 @@ enum Write {
     /// Samples `{db,LABEL}`.
     Labelled(&'static str, fn(&Database) -> Vec<(&'static str, f64)>),
     /// One sample `{db,replica_type}`, given what is known of all replicas of that type.
-    Replica(fn(&Replica, UnixMillis) -> Option<f64>),
+    Replica(fn(&Replica) -> Option<f64>),
     /// Level-0 files by base name, which several databases may share.
     L0ByName,
 }
@@ -37,7 +37,7 @@ use Kind::{Counter, Gauge};
 use Write::{L0ByName, Labelled, One, Replica as ByReplica};
 
 /// All of them. Those of Litestream come first, under its names and help texts.
-pub(super) const FAMILIES: [Family; 25] = [
+pub(super) const FAMILIES: [Family; 26] = [
     family(
         "litestream_db_size",
         Gauge,
@@ -162,43 +162,49 @@ pub(super) const FAMILIES: [Family; 25] = [
         "litestream_replica_lag_seconds",
         Gauge,
         "Age of the oldest commit that is not in the replica, in seconds; 0 if there is none",
-        ByReplica(|r, now| r.pending.lag(now).map(|lag| lag.as_secs_f64())),
+        ByReplica(|r| r.lag.map(|lag| lag.as_secs_f64())),
     ),
     family(
         "litestream_replica_lag_bytes",
         Gauge,
         "Bytes of the files that are not in the replica yet",
-        ByReplica(|r, _| r.pending_bytes.map(number)),
+        ByReplica(|r| r.lag_bytes.map(number)),
     ),
     family(
         "litestream_last_sync_timestamp_seconds",
         Gauge,
         "When the replica last held everything, in seconds since 1970",
-        ByReplica(|r, _| r.synced_at.map(seconds)),
+        ByReplica(|r| r.synced_at.map(seconds)),
     ),
     family(
         "litestream_upload_queue_files",
         Gauge,
         "Files that wait for their upload",
-        ByReplica(|r, _| r.queue_files.map(number)),
+        ByReplica(|r| r.queue_files.map(number)),
     ),
     family(
         "litestream_upload_error",
         Gauge,
         "Whether upload to the replica fails at the moment",
-        ByReplica(|r, _| Some(flag(r.upload_error.is_some()))),
+        ByReplica(|r| Some(flag(r.upload_error.is_some()))),
+    ),
+    family(
+        "litestream_upload_error_count",
+        Counter,
+        "Number of uploads and snapshots that failed and are tried again",
+        ByReplica(|r| Some(number(r.failures))),
     ),
     family(
         "litestream_last_verified_timestamp_seconds",
         Gauge,
         "When the replica was last verified, in seconds since 1970",
-        ByReplica(|r, _| r.verified_at.map(seconds)),
+        ByReplica(|r| r.verified_at.map(seconds)),
     ),
     family(
         "litestream_verify_damage",
         Gauge,
         "Damaged or missing files that the last verification of the replica found",
-        ByReplica(|r, _| r.damage.as_ref().map(|found| found.len() as f64)),
+        ByReplica(|r| r.damage.as_ref().map(|found| found.len() as f64)),
     ),
 ];
 
@@ -226,7 +232,7 @@ fn l0_files(database: &Database) -> Vec<(&'static str, f64)> {
 }
 
 /// Writes all families.
-pub(super) fn write(out: &mut String, databases: &[Database], now: UnixMillis) {
+pub(super) fn write(out: &mut String, databases: &[Database]) {
     let paths: Vec<_> = databases.iter().map(|d| d.path.to_string_lossy()).collect();
     let replicas: Vec<_> = databases.iter().map(|d| by_kind(&d.replicas)).collect();
     for family in &FAMILIES {
@@ -249,7 +255,7 @@ pub(super) fn write(out: &mut String, databases: &[Database], now: UnixMillis) {
                 }
                 ByReplica(value) => {
                     for replica in replicas {
-                        if let Some(value) = value(replica, now) {
+                        if let Some(value) = value(replica) {
                             samples.add(&[("db", path), ("replica_type", replica.kind)], value);
                         }
                     }
@@ -285,13 +291,11 @@ fn by_kind(replicas: &[Replica]) -> Vec<Replica> {
 }
 
 fn join(one: &mut Replica, other: &Replica) {
-    one.pending = match (one.pending, other.pending) {
-        (Pending::Unknown, _) | (_, Pending::Unknown) => Pending::Unknown,
-        (Pending::Nothing, pending) | (pending, Pending::Nothing) => pending,
-        (Pending::Since(a), Pending::Since(b)) => Pending::Since(a.min(b)),
-    };
-    one.pending_bytes = one.pending_bytes.max(other.pending_bytes);
+    // If one of them is not known, the worst is not.
+    one.lag = one.lag.zip(other.lag).map(|(a, b)| a.max(b));
+    one.lag_bytes = one.lag_bytes.max(other.lag_bytes);
     one.queue_files = one.queue_files.max(other.queue_files);
+    one.failures += other.failures;
     // `None` is the oldest.
     one.synced_at = one.synced_at.min(other.synced_at);
     one.verified_at = one.verified_at.min(other.verified_at);

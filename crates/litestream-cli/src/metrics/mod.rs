@@ -9,7 +9,6 @@ mod operations;
 
 use std::sync::Arc;
 
-use litestream_replica::env::Clock;
 use prometheus::{Registry, TextEncoder};
 
 pub use operations::Operations;
@@ -25,12 +24,11 @@ pub struct Metrics {
     registry: Registry,
     operations: Arc<Operations>,
     view: Arc<dyn View>,
-    clock: Arc<dyn Clock>,
 }
 
 impl Metrics {
     /// Of these databases, and of this process.
-    pub fn new(view: Arc<dyn View>, clock: Arc<dyn Clock>) -> prometheus::Result<Metrics> {
+    pub fn new(view: Arc<dyn View>) -> prometheus::Result<Metrics> {
         let registry = Registry::new();
         let operations = Arc::new(Operations::new(&registry)?);
         #[cfg(target_os = "linux")]
@@ -41,7 +39,6 @@ impl Metrics {
             registry,
             operations,
             view,
-            clock,
         })
     }
 
@@ -55,7 +52,7 @@ impl Metrics {
         let databases = self.view.databases();
         // About what the series of a database take.
         let mut out = String::with_capacity(4096 + databases.len() * 2048);
-        databases::write(&mut out, &databases, self.clock.now());
+        databases::write(&mut out, &databases);
         memory_limit(&mut out);
         TextEncoder::new().encode_utf8(&self.registry.gather(), &mut out)?;
         Ok(out)

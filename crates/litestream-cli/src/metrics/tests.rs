@@ -15,7 +15,7 @@ use super::*;
 use crate::view::tests::{Shown, well};
 
 fn metrics(shown: &Shown) -> Metrics {
-    Metrics::new(Arc::new(shown.clone()), real::env().clock).unwrap()
+    Metrics::new(Arc::new(shown.clone())).unwrap()
 }
 
 fn has(text: &str, sample: &str) {

@@ -6,18 +6,16 @@ use super::*;
 use crate::view::tests::well;
 use crate::view::{L0Files, Phase, Work};
 
-const NOW: UnixMillis = UnixMillis(1_000_000);
-
 fn text(databases: &[Database]) -> String {
     let mut out = String::new();
-    write(&mut out, databases, NOW);
+    write(&mut out, databases);
     out
 }
 
 /// The change, and the samples that come of it.
 type Case = (fn(&mut Database), &'static [&'static str]);
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 23] = [
     (
         |d| d.database_bytes = Some(4096),
         &["litestream_db_size{db=\"/d/a.db\"} 4096"],
@@ -110,11 +108,11 @@ const CASES: [Case; 22] = [
         ],
     ),
     (
-        |d| d.replicas[0].pending = Pending::Since(UnixMillis(998_500)),
+        |d| d.replicas[0].lag = Some(Duration::from_millis(1500)),
         &["litestream_replica_lag_seconds{db=\"/d/a.db\",replica_type=\"file\"} 1.5"],
     ),
     (
-        |d| d.replicas[0].pending_bytes = Some(11),
+        |d| d.replicas[0].lag_bytes = Some(11),
         &["litestream_replica_lag_bytes{db=\"/d/a.db\",replica_type=\"file\"} 11"],
     ),
     (
@@ -124,6 +122,10 @@ const CASES: [Case; 22] = [
     (
         |d| d.replicas[0].queue_files = Some(6),
         &["litestream_upload_queue_files{db=\"/d/a.db\",replica_type=\"file\"} 6"],
+    ),
+    (
+        |d| d.replicas[0].failures = 8,
+        &["litestream_upload_error_count{db=\"/d/a.db\",replica_type=\"file\"} 8"],
     ),
     (
         |d| d.replicas[0].upload_error = Some("x".into()),
@@ -189,7 +191,7 @@ fn no_series_occurs_twice() {
         ..L0Files::default()
     });
     b.replicas.push(Replica {
-        pending: Pending::Since(UnixMillis(0)),
+        lag: Some(Duration::from_secs(1000)),
         queue_files: Some(3),
         ..b.replicas[0].clone()
     });
