@@ -5,11 +5,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use litestream_replica::env::UnixMillis;
+
 use crate::args::duration;
 use crate::view::{Condition, Database, Phase};
 
 /// How far behind a replica may be unless somebody says otherwise.
 pub const MAX_LAG: Duration = Duration::from_mins(5);
+
+/// A worker that is at a short piece of work for longer hangs.
+const STUCK: Duration = Duration::from_mins(10);
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +114,12 @@ pub fn is_awaited(database: &Database) -> bool {
     !database.was_opened && matches!(database.condition(), Condition::Opening | Condition::Error)
 }
 
+/// Whether a worker hangs that is at a short piece of work since then.
+pub fn is_stuck(busy_since: Option<UnixMillis>, now: UnixMillis) -> bool {
+    let millis = busy_since.map_or(0, |since| now.0.saturating_sub(since.0));
+    i128::from(millis) > STUCK.as_millis() as i128
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +186,14 @@ mod tests {
         assert!(!awaited(
             |d| (d.was_opened, d.phase) = (false, Phase::Stopped)
         ));
+    }
+
+    #[test]
+    fn work_that_never_ends_is_stuck() {
+        let after = |minutes: i64| is_stuck(Some(UnixMillis(7)), UnixMillis(7 + minutes * 60_000));
+        assert!(!after(10));
+        assert!(after(11));
+        assert!(!after(-11));
+        assert!(!is_stuck(None, UnixMillis(i64::MAX)));
     }
 }

@@ -16,6 +16,7 @@ pub mod hooks;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod monitor;
 mod out;
 mod place;
 mod quote;

@@ -18,7 +18,7 @@ use crate::args::duration;
 use crate::exec;
 use crate::failure::{Failure, Result};
 use crate::signals::{Signal, Signals};
-use crate::systemd;
+use crate::{health, systemd, view};
 
 /// How long an `-exec` child waits for what was committed before to be replicated.
 const FIRST_SYNC_WAIT: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ pub async fn run(job: &Job) -> Result {
     );
     systemd::ready("replicating 1 database");
     let replicator = Arc::new(replicator);
-    systemd::watch(is_alive(&replicator), &job.env);
+    systemd::watch(is_alive(&replicator, job), &job.env);
     match &job.mode {
         Mode::Daemon => {
             log_signal(signals.next().await);
@@ -97,13 +97,16 @@ pub async fn run(job: &Job) -> Result {
     }
 }
 
-/// Says that nobody holds a lock of the database for ever: if somebody does, it never answers.
-fn is_alive(replicator: &Arc<Replicator>) -> Arc<dyn Fn() -> bool + Send + Sync> {
+/// Whether the worker of the database gets on. Where somebody holds a lock for ever there is no answer, which is one.
+fn is_alive(replicator: &Arc<Replicator>, job: &Job) -> Arc<dyn Fn() -> bool + Send + Sync> {
     let replicator = Arc::downgrade(replicator);
+    let clock = job.env.clock.clone();
     Arc::new(move || {
-        // A look takes every lock; one that was given up needs none.
-        drop(replicator.upgrade().map(|r| r.status()));
-        true
+        // One that was given up does nothing that could hang.
+        let busy = replicator
+            .upgrade()
+            .map(|r| view::busy_since(&r.status().seen));
+        !health::is_stuck(busy.flatten(), clock.now())
     })
 }
 
