@@ -24,7 +24,7 @@ impl Client {
             // One request in minutes: an open connection would only be watched over.
             .pool_max_idle_per_host(0)
             .build();
-        built.map(Client).map_err(|error| text(&error))
+        built.map(Client).map_err(text)
     }
 
     /// A plain GET.
@@ -54,7 +54,7 @@ async fn send(request: reqwest::RequestBuilder, clock: &dyn Clock) -> Result<(),
             return Err(format!("http request: no answer within {} seconds", TIME_LIMIT.as_secs()));
         }
     };
-    let status = answer.map_err(|error| text(&error))?.status();
+    let status = answer.map_err(text)?.status();
     if status.is_success() {
         Ok(())
     } else {
@@ -63,17 +63,13 @@ async fn send(request: reqwest::RequestBuilder, clock: &dyn Clock) -> Result<(),
 }
 
 /// The error with its causes. The address is left out: it may be a secret, and the caller says whom it asked.
-fn text(error: &reqwest::Error) -> String {
-    let mut text = String::from("http request");
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    let mut is_first = true;
+fn text(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = format!("http request: {error}");
+    let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
         cause = error.source();
-        // The outermost one has nothing to say but the address.
-        if !is_first || cause.is_none() {
-            let _ = write!(text, ": {error}");
-        }
-        is_first = false;
     }
     text
 }

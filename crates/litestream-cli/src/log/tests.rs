@@ -151,3 +151,15 @@ fn secrets_stay_out_of_the_log() {
         "{text}"
     );
 }
+
+#[test]
+fn the_level_may_change_while_the_program_runs() {
+    let env = litestream_replica::env::real::env();
+    let is_shown = || tracing::enabled!(tracing::Level::DEBUG);
+    init(plain("info"), &env);
+    assert!(!is_shown());
+    init(plain("debug"), &env);
+    assert!(is_shown());
+    init(plain("error"), &env);
+    assert!(!is_shown() && !tracing::enabled!(tracing::Level::WARN));
+}
