@@ -3,6 +3,7 @@
 //! What is replicated and how is in the crate `litestream`; here is only what a user types and reads.
 
 pub mod args;
+pub mod client;
 pub mod cmd;
 pub mod config;
 pub mod dispatch;
@@ -10,10 +11,20 @@ mod exec;
 pub mod failure;
 #[doc(hidden)]
 pub mod fuzzing;
-mod log;
+pub mod health;
+pub mod heartbeat;
+pub mod hooks;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod monitor;
 mod out;
 mod place;
 mod quote;
 mod signals;
+pub mod systemd;
+#[cfg(test)]
+mod testing;
 pub mod testtool;
 mod time;
+pub mod view;

@@ -30,6 +30,21 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// The name that metrics have for it.
+    pub fn code(self) -> &'static str {
+        match self {
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Forbidden => "forbidden",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::Throttled => "throttled",
+            ErrorKind::Corrupt => "corrupt",
+            ErrorKind::NoSpace => "no_space",
+            ErrorKind::Invalid => "invalid",
+            ErrorKind::Interrupted => "interrupted",
+            ErrorKind::Other => "other",
+        }
+    }
+
     /// What the user can do about it.
     fn hint(self) -> Option<&'static str> {
         match self {

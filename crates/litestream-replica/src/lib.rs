@@ -9,6 +9,7 @@ pub mod faulty;
 pub mod file;
 pub mod key;
 pub mod memory;
+pub mod metered;
 pub mod retry;
 pub mod settings;
 pub mod suite;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::runtime;
 use crate::args::{Parsed, table};
 use crate::failure::{Failure, Result};
-use crate::log::{self, Target};
+use crate::log::{self, Options, Target};
 use crate::{dispatch, out, place, time};
 
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
             ));
         }
     };
-    log::init(Target::Stderr, &log::level_word(""), env);
+    log::init(Options::plain(Target::Stderr, &log::level_word("")), env);
     let rows = runtime()?.block_on(list(parsed, &replica))?;
     if parsed.bool("json") {
         return out::print(&out::json(&rows)?);

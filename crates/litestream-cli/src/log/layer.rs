@@ -1,52 +1,61 @@
-//! The tracing layer that turns events into lines.
+//! The tracing layer that turns events into records and hands them on.
 
-use std::fmt::{self, Write as _};
-use std::sync::Arc;
-
-use jiff::tz::TimeZone;
-use litestream_replica::env::Clock;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber, span};
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber, span};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-use crate::quote::log_value;
-use crate::time::log_time;
+use super::record::{Attribute, Fields, put};
 
-/// One line per event: fixed fields, those of the spans around it, then its own.
-pub struct TextLayer<W> {
-    clock: Arc<dyn Clock>,
-    zone: TimeZone,
-    write: W,
+/// Who gets what was said, and says what is worth saying.
+pub trait Sink: Send + Sync + 'static {
+    /// What is below this is not even put together.
+    fn level(&self) -> LevelFilter;
+    /// A line: its message and all its attributes.
+    fn line(&self, metadata: &Metadata<'static>, message: String, attributes: Vec<Attribute>);
 }
 
-/// ` key=value` for every field of a span.
-struct SpanFields(String);
+/// Collects the fields of an event and of the spans around it.
+pub struct RecordLayer<K>(pub K);
 
-/// Collects the message and the other fields of an event or span.
-#[derive(Default)]
-struct Fields {
-    message: String,
-    rest: String,
-}
-
-impl<W: Fn(&[u8])> TextLayer<W> {
-    pub fn new(clock: Arc<dyn Clock>, zone: TimeZone, write: W) -> TextLayer<W> {
-        TextLayer { clock, zone, write }
-    }
-}
+/// Those of a span.
+struct SpanFields(Vec<Attribute>);
 
 /// Libraries below have logs of their own that nobody asked for.
 fn is_ours(target: &str) -> bool {
     target.starts_with("litestream") || target.starts_with("ltx")
 }
 
-impl<S, W> Layer<S> for TextLayer<W>
+impl<K: Sink> RecordLayer<K> {
+    fn is_wanted(&self, metadata: &Metadata<'_>) -> bool {
+        // Spans carry what lines below them say, whatever their own level.
+        is_ours(metadata.target()) && (metadata.is_span() || *metadata.level() <= self.0.level())
+    }
+}
+
+impl<S, K> Layer<S> for RecordLayer<K>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
-    W: Fn(&[u8]) + 'static,
+    K: Sink,
 {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.is_wanted(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.is_wanted(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.0.level())
+    }
+
     fn on_new_span(
         &self,
         attributes: &span::Attributes<'_>,
@@ -56,125 +65,28 @@ where
         let mut fields = Fields::default();
         attributes.record(&mut fields);
         if let Some(span) = context.span(id) {
-            span.extensions_mut().insert(SpanFields(fields.rest));
+            span.extensions_mut().insert(SpanFields(fields.attributes));
         }
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        if !is_ours(event.metadata().target()) {
-            return;
-        }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let mut line = String::with_capacity(128 + fields.rest.len());
-        let time = log_time(self.clock.now(), &self.zone);
-        let _ = write!(
-            line,
-            "time={time} level={} msg={}",
-            event.metadata().level(),
-            log_value(&fields.message)
-        );
+        let mut attributes = Vec::with_capacity(fields.attributes.len() + 4);
         for span in context
             .event_scope(event)
             .into_iter()
             .flat_map(Scope::from_root)
         {
-            if let Some(SpanFields(text)) = span.extensions().get() {
-                line.push_str(text);
+            if let Some(SpanFields(outer)) = span.extensions().get() {
+                outer.iter().cloned().for_each(|a| put(&mut attributes, a));
             }
         }
-        line.push_str(&fields.rest);
-        line.push('\n');
-        (self.write)(line.as_bytes());
-    }
-}
-
-impl Fields {
-    fn add(&mut self, field: &Field, text: &str) {
-        if field.name() == "message" {
-            text.clone_into(&mut self.message);
-        } else {
-            let _ = write!(
-                self.rest,
-                " {}={}",
-                log_value(field.name()),
-                log_value(text)
-            );
-        }
-    }
-}
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.add(field, value);
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, &format!("{value:?}"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use litestream_replica::env::{Monotonic, UnixMillis};
-    use parking_lot::Mutex;
-    use std::time::Duration;
-    use tracing_subscriber::layer::SubscriberExt as _;
-
-    use super::*;
-
-    struct Noon;
-
-    #[async_trait::async_trait]
-    impl Clock for Noon {
-        fn boot(&self) -> Option<u128> {
-            None
-        }
-        fn now(&self) -> UnixMillis {
-            UnixMillis(43_200_007)
-        }
-        fn monotonic(&self) -> Monotonic {
-            Monotonic::default()
-        }
-        fn sleep(&self, _: Duration) {}
-        async fn sleep_async(&self, _: Duration) {}
-    }
-
-    fn lines(work: impl FnOnce()) -> String {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let sink = seen.clone();
-        let layer = TextLayer::new(Arc::new(Noon), TimeZone::UTC, move |line: &[u8]| {
-            sink.lock().extend_from_slice(line);
-        });
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
-        let bytes = seen.lock().clone();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn lines_look_like_slog() {
-        let text = lines(|| {
-            tracing::info!(system = "store", db = "a b.db", txid.min = %7, "sync-interval" = %"1s", "snapshot complete");
-            tracing::warn!(error = %std::io::Error::other("a=b"), n = 3, on = true, "odd");
-            tracing::error!(target: "mio", "not ours");
-        });
-        assert_eq!(
-            text,
-            "time=1970-01-01T12:00:00.007Z level=INFO msg=\"snapshot complete\" system=store db=\"a b.db\" txid.min=7 \
-             sync-interval=1s\n\
-             time=1970-01-01T12:00:00.007Z level=WARN msg=odd error=\"a=b\" n=3 on=true\n"
-        );
-    }
-
-    #[test]
-    fn fields_of_spans_come_first() {
-        let text = lines(|| {
-            let _outer = tracing::info_span!("worker", system = "store", db = "a.db").entered();
-            tracing::info!(level = 1, "compaction complete");
-        });
-        assert!(
-            text.ends_with("level=INFO msg=\"compaction complete\" system=store db=a.db level=1\n"),
-            "{text}"
-        );
+        fields
+            .attributes
+            .into_iter()
+            .for_each(|a| put(&mut attributes, a));
+        let message = fields.message.unwrap_or_default();
+        self.0.line(event.metadata(), message, attributes);
     }
 }

@@ -31,7 +31,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Runs `litestream-test` with the arguments after its name. Errors are printed bare; flag errors end with 2.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let env = real::env();
-    log::init(log::Target::Stderr, "info", &env);
+    log::init(log::Options::plain(log::Target::Stderr, "info"), &env);
     match run(&args, &env) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

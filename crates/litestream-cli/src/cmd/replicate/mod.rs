@@ -17,7 +17,7 @@ use super::{runtime, version};
 use crate::args::{Parsed, table};
 use crate::exec;
 use crate::failure::{Failure, Result};
-use crate::log::{self, Target};
+use crate::log::{self, Options, Target};
 use crate::{dispatch, place};
 
 /// Snapshots older than this go with `-enforce-retention`.
@@ -53,7 +53,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let mode = mode(parsed)?;
 
     let level = log::level_word(&parsed.utf8("log-level"));
-    log::init(Target::Stdout, &level, env);
+    log::init(Options::plain(Target::Stdout, &level), env);
     info!(
         version = version::VERSION,
         level,

@@ -3,6 +3,7 @@
 //! Promise: once replication has started, every way out ends with [`shutdown`].
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use litestream::restore::{self, IntegrityCheck, RestoreError, Target};
@@ -17,6 +18,7 @@ use crate::args::duration;
 use crate::exec;
 use crate::failure::{Failure, Result};
 use crate::signals::{Signal, Signals};
+use crate::{health, systemd, view};
 
 /// How long an `-exec` child waits for what was committed before to be replicated.
 const FIRST_SYNC_WAIT: Duration = Duration::from_secs(10);
@@ -52,6 +54,9 @@ pub async fn run(job: &Job) -> Result {
     info!(
         r#type = job.replica.kind(), path = job.replica.location(), "sync-interval" = %interval, "replicating to"
     );
+    systemd::ready("replicating 1 database");
+    let replicator = Arc::new(replicator);
+    systemd::watch(is_alive(&replicator, job), &job.env);
     match &job.mode {
         Mode::Daemon => {
             log_signal(signals.next().await);
@@ -90,6 +95,19 @@ pub async fn run(job: &Job) -> Result {
             }
         }
     }
+}
+
+/// Whether the worker of the database gets on. Where somebody holds a lock for ever there is no answer, which is one.
+fn is_alive(replicator: &Arc<Replicator>, job: &Job) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    let replicator = Arc::downgrade(replicator);
+    let clock = job.env.clock.clone();
+    Arc::new(move || {
+        // One that was given up does nothing that could hang.
+        let busy = replicator
+            .upgrade()
+            .map(|r| view::busy_since(&r.status().seen));
+        !health::is_stuck(busy.flatten(), clock.now())
+    })
 }
 
 /// Restores the database if there is none but a backup.

@@ -15,6 +15,7 @@ use super::Job;
 use crate::args::duration;
 use crate::failure::{Failure, Result};
 use crate::signals::{Signal, Signals};
+use crate::systemd;
 
 /// How long the final sync is tried.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
@@ -80,6 +81,7 @@ pub async fn run(
     signals: &mut Signals,
     ending: Ending,
 ) -> Result {
+    systemd::stopping("final sync");
     let synced = match ending {
         Ending::Sync => final_sync(job, replicator, signals).await,
         Ending::Abandon => Ok(()),

@@ -60,7 +60,8 @@ struct Document<'a> {
 /// Restores, or says what would be restored.
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let job = job(parsed, env)?;
-    log::init(log::Target::Stderr, &log::level_word(""), env);
+    let options = log::Options::plain(log::Target::Stderr, &log::level_word(""));
+    log::init(options, env);
     if parsed.bool("if-db-not-exists") && exists(&job)? {
         return job.skip("database already exists, skipping");
     }

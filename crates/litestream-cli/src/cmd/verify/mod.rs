@@ -45,7 +45,8 @@ struct Job {
 /// Verifies a replica.
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let job = job(parsed, env)?;
-    log::init(log::Target::Stderr, &log::level_word(""), env);
+    let options = log::Options::plain(log::Target::Stderr, &log::level_word(""));
+    log::init(options, env);
     let mut memory = match &job.state {
         Some(path) => Memory::load(env, path).map_err(Failure::new)?,
         None => Memory::default(),
