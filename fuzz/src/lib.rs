@@ -8,6 +8,7 @@
 mod args;
 mod chain;
 mod config;
+mod control;
 mod decode;
 mod index;
 mod merge;
@@ -22,6 +23,7 @@ mod walscript;
 pub use args::args;
 pub use chain::{chain_plan, chain_retain};
 pub use config::config;
+pub use control::control_request;
 pub use decode::ltx_decode;
 pub use index::ltx_index;
 pub use merge::ltx_merge;
@@ -35,11 +37,12 @@ pub use wal::{wal_scan, wal_scan_compared};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("args", args),
     ("chain_plan", chain_plan),
     ("chain_retain", chain_retain),
     ("config", config),
+    ("control_request", control_request),
     ("cursor", cursor),
     ("duration", duration),
     ("exec_words", exec_words),

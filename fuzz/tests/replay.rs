@@ -65,6 +65,11 @@ fn config() {
 }
 
 #[test]
+fn control_request() {
+    replay("control_request");
+}
+
+#[test]
 fn cursor() {
     replay("cursor");
 }

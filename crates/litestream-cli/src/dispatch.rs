@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use litestream_replica::env::{Env, real};
 
-use crate::args::{self, Command, Parsed, table};
+use crate::args::{self, Command, table};
 use crate::cmd;
 use crate::failure::{Failure, Result};
-use crate::out;
+use crate::{log, out};
 
 /// Runs `litestream` with the arguments after its name.
 pub fn main(args: Vec<OsString>) -> ExitCode {
-    let Err(failure) = run(&args, &real::env()) else {
+    let result = run(&args, &real::env());
+    log::flush();
+    let Err(failure) = result else {
         return ExitCode::SUCCESS;
     };
     report(&failure);
@@ -48,11 +50,6 @@ fn run(args: &[OsString], env: &Env) -> Result {
     }
     if let Some(command) = table::command(&name) {
         return run_command(&name, command, rest, env);
-    }
-    if let Some((_, instead)) = table::UNAVAILABLE_COMMANDS.iter().find(|(n, _)| *n == name) {
-        return Err(Failure::new(format!(
-            "litestream {name}: not available in this version; {instead}"
-        )));
     }
     let failure = Failure::new(format!("litestream {name}: unknown command"));
     Err(match table::suggest(&name) {
@@ -114,20 +111,20 @@ fn run_command(name: &str, command: &'static Command, args: &[OsString], env: &E
         "config check" => cmd::config::check(&parsed, env),
         "config show" => cmd::config::show(&parsed, env),
         "databases" => cmd::databases::run(&parsed, env),
+        "info" => cmd::info::run(&parsed, env),
+        "list" => cmd::list::run(&parsed, env),
         "ltx" => cmd::ltx::run(&parsed, env),
+        "register" => cmd::register::run(&parsed, env),
+        "reload" => cmd::reload::run(&parsed, env),
         "replicate" => cmd::replicate::run(&parsed, env),
         "reset" => cmd::reset::run(&parsed, env),
         "restore" => cmd::restore::run(&parsed, env),
         "status" => cmd::status::run(&parsed, env),
+        "start" => cmd::start::run(&parsed, env),
+        "stop" => cmd::stop::run(&parsed, env),
+        "sync" => cmd::sync::run(&parsed, env),
+        "unregister" => cmd::unregister::run(&parsed, env),
         "verify" => cmd::verify::run(&parsed, env),
         _ => cmd::version::run(&parsed),
-    }
-}
-
-/// Refuses the flags that Litestream has and this version has not.
-pub fn check_available(parsed: &Parsed) -> Result {
-    match parsed.unavailable() {
-        Some((name, why)) => Err(Failure::new(format!("-{name}: {why}"))),
-        None => Ok(()),
     }
 }

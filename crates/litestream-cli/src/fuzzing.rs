@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use litestream_replica::env::UnixMillis;
 
 use crate::args::Command;
+use crate::control::{Fields, Route, find};
 
 /// Reads a time as `restore -timestamp` does.
 pub fn timestamp(text: &str) -> Option<UnixMillis> {
@@ -64,4 +65,22 @@ pub fn configuration(text: &str) -> Result<String, String> {
     Ok(crate::config::show::yaml(&crate::config::show::document(
         &loaded.config,
     )))
+}
+
+/// What a request to the control socket says: path, whether to wait, time-out; the error is what is answered.
+pub fn control_request(body: &[u8]) -> Result<(String, bool, i64), String> {
+    let fields = Fields::parse(body)?;
+    Ok((
+        fields.text("path")?,
+        fields.truth("wait")?,
+        fields.number("timeout")?,
+    ))
+}
+
+/// Where the control socket redirects a request for this path and query to, if it does.
+pub fn control_redirect(path: &str, query: Option<&str>) -> Option<String> {
+    match find(&hyper::Method::GET, path, query) {
+        Route::Moved(location) => Some(location),
+        _ => None,
+    }
 }

@@ -10,14 +10,11 @@ use tracing::{debug, error, info};
 
 use crate::args::duration;
 use crate::client::Client;
-use crate::failure::{Failure, Result};
+use crate::config::Heartbeat;
 use crate::view::{Condition, Database, View};
 
 /// How often it is looked whether a ping is due.
 pub const CHECK: Duration = Duration::from_secs(15);
-
-/// The shortest distance between pings that can be asked for.
-const INTERVAL_MIN: Duration = Duration::from_mins(1);
 
 /// Whom to ping, and how often.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,26 +26,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Checks both; `None` if there is nobody to ping.
-    pub fn new(url: &str, interval: Duration) -> Result<Option<Options>> {
-        if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Failure::new(format!(
-                "heartbeat-url: heartbeat URL must be a valid HTTP or HTTPS URL (got {url})"
-            )));
-        }
-        if interval < INTERVAL_MIN {
-            return Err(Failure::new(format!(
-                "heartbeat-interval: heartbeat interval must be at least 1 minute (got {})",
-                duration::format(interval)
-            )));
-        }
-        if url.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Options {
-            url: url.to_owned(),
-            interval,
-        }))
+    /// As a configuration says; `None` if there is nobody to ping.
+    pub fn of(heartbeat: &Heartbeat) -> Option<Options> {
+        let Heartbeat { url, interval } = heartbeat.clone();
+        (!url.is_empty()).then_some(Options { url, interval })
     }
 }
 

@@ -6,6 +6,9 @@ pub mod args;
 pub mod client;
 pub mod cmd;
 pub mod config;
+#[doc(hidden)]
+pub mod control;
+mod daemon;
 pub mod dispatch;
 mod exec;
 pub mod failure;
@@ -21,6 +24,7 @@ pub mod monitor;
 mod out;
 mod place;
 mod quote;
+mod services;
 mod signals;
 pub mod systemd;
 #[cfg(test)]

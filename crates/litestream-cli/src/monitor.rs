@@ -8,6 +8,7 @@ use std::time::Duration;
 use litestream_replica::env::{Clock, Env, Running};
 
 use crate::client::Client;
+use crate::config::Config;
 use crate::failure::{Failure, Result};
 use crate::hooks::{self, Hook};
 use crate::http::{Address, Pages, Server};
@@ -23,8 +24,24 @@ pub struct Options {
     pub heartbeat: Option<heartbeat::Options>,
     /// Whom to tell of trouble.
     pub hooks: Vec<Hook>,
-    /// How far behind a replica may be.
+    /// How far behind a replica may be for `/healthz`.
     pub max_lag: Duration,
+}
+
+impl Options {
+    /// As a configuration says. What makes no sense is an error before anything starts.
+    pub fn of(config: &Config) -> Result<Options> {
+        let address = match config.addr.as_str() {
+            "" => None,
+            addr => Some(Address::parse(addr)?),
+        };
+        Ok(Options {
+            address,
+            heartbeat: heartbeat::Options::of(&config.heartbeat),
+            hooks: Hook::all_of(&config.hooks)?,
+            max_lag: health::MAX_LAG,
+        })
+    }
 }
 
 /// See the module.
@@ -51,8 +68,7 @@ impl Monitor {
                 tasks.push(env.spawn.task("heartbeat", Box::pin(beat)));
             }
             if !options.hooks.is_empty() {
-                let (hooks, max_lag) = (options.hooks, options.max_lag);
-                let tell = hooks::run(hooks, max_lag, client, view.clone(), env.clone());
+                let tell = hooks::run(options.hooks, client, view.clone(), env.clone());
                 tasks.push(env.spawn.task("hooks", Box::pin(tell)));
             }
         }
@@ -99,12 +115,12 @@ pub fn is_alive(view: Arc<dyn View>, clock: Arc<dyn Clock>) -> Arc<dyn Fn() -> b
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use litestream_replica::env::{UnixMillis, real};
+    use litestream_replica::settings::Secret;
 
     use super::*;
-    use crate::hooks::{Action, Event};
+    use crate::config::{AlertOn, Heartbeat};
+    use crate::hooks::Action;
     use crate::testing::{fast_clock, server};
     use crate::view::tests::{Shown, well};
 
@@ -123,11 +139,15 @@ mod tests {
         };
         let options = Options {
             address: Some(Address::parse("127.0.0.1:0").unwrap()),
-            heartbeat: heartbeat::Options::new(&ping_url, Duration::from_mins(5)).unwrap(),
+            heartbeat: heartbeat::Options::of(&Heartbeat {
+                url: ping_url,
+                interval: Duration::from_mins(5),
+            }),
             hooks: vec![Hook {
                 name: "pager".into(),
-                action: Action::Webhook(hook_url),
-                events: BTreeSet::from([Event::Verification]),
+                action: Action::Webhook(Secret::new(hook_url)),
+                events: vec![AlertOn::Verification],
+                max_lag: health::MAX_LAG,
             }],
             max_lag: health::MAX_LAG,
         };

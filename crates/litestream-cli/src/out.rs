@@ -56,6 +56,16 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 pub fn json(document: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(document)
         .map_err(|e| Failure::new(format!("cannot encode JSON: {e}")))?;
+    Ok(escaped(&text))
+}
+
+/// The same without indentation: what the control socket answers.
+pub fn json_line(document: &impl Serialize) -> serde_json::Result<String> {
+    serde_json::to_string(document).map(|text| escaped(&text))
+}
+
+/// Go's escapes, and a final newline.
+fn escaped(text: &str) -> String {
     // These letters cannot stand outside of strings in JSON.
     let mut out = String::with_capacity(text.len() + 1);
     for c in text.chars() {
@@ -69,7 +79,7 @@ pub fn json(document: &impl Serialize) -> Result<String> {
         }
     }
     out.push('\n');
-    Ok(out)
+    out
 }
 
 #[cfg(test)]
@@ -96,5 +106,6 @@ mod tests {
             "[\n  \"\\u003ca\\u003e\\u0026\\u2028\\u2029é\\\"\"\n]\n"
         );
         assert_eq!(json(&Vec::<u8>::new()).unwrap(), "[]\n");
+        assert_eq!(json_line(&["<", "b"]).unwrap(), "[\"\\u003c\",\"b\"]\n");
     }
 }

@@ -26,14 +26,6 @@ fn looks_like_url(text: &str) -> bool {
         && scheme.bytes().all(scheme_letter)
 }
 
-/// The replica type that a URL names.
-pub fn scheme(url: &str) -> String {
-    url.split("://")
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase()
-}
-
 /// A URL must be text.
 pub fn utf8(arg: &OsStr) -> Result<&str> {
     arg.to_str()
@@ -105,7 +97,7 @@ pub fn database(arg: &OsStr, env: &Env) -> Result<PathBuf> {
             "database path is a directory: {}",
             path.display()
         ))),
-        Ok(Kind::Other) => Err(Failure::new(format!(
+        Ok(Kind::Socket | Kind::Other) => Err(Failure::new(format!(
             "database path is not a regular file but a FIFO, socket or device: {}",
             path.display()
         ))),
@@ -142,7 +134,6 @@ mod tests {
         ] {
             assert!(!is_replica(OsStr::new(path)), "{path}");
         }
-        assert_eq!(scheme("FILE:///x"), "file");
     }
 
     #[test]

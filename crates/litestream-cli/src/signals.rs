@@ -77,6 +77,15 @@ pub fn name(number: i32) -> &'static str {
     }
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// To end.
+    End(Signal),
+    /// To read the configuration again.
+    Reload,
+}
+
 /// From its creation on, the signals no longer end the process by themselves.
 ///
 /// The first request may be any signal. After it SIGHUP says nothing new: a terminal that closes sends it twice.
@@ -85,21 +94,28 @@ pub struct Signals {
     streams: Vec<(Signal, unix::Signal)>,
     /// SIGUSR1 and SIGUSR2: kept so that they do nothing.
     _ignored: [unix::Signal; 2],
+    /// SIGHUP where it asks for the configuration to be read again.
+    reload: Option<unix::Signal>,
     first: Option<Signal>,
 }
 
 impl Signals {
+    /// With `reloads`, SIGHUP asks for the configuration to be read again if there is no terminal that could close.
     /// Must be called inside the tokio runtime.
-    pub fn new(disk: &dyn Disk) -> io::Result<Signals> {
+    pub fn new(disk: &dyn Disk, reloads: bool) -> io::Result<Signals> {
         let mut streams = vec![
             (Signal::Terminate, unix::signal(SignalKind::terminate())?),
             (Signal::Interrupt, unix::signal(SignalKind::interrupt())?),
         ];
         // `nohup` asks to go on when the terminal closes.
-        if !is_ignored(Signal::Hangup, &process_status(disk)) {
+        let mut reload = None;
+        if reloads && disk.open(Path::new("/dev/tty")).is_err() {
+            reload = Some(unix::signal(SignalKind::hangup())?);
+        } else if !is_ignored(Signal::Hangup, &process_status(disk)) {
             streams.push((Signal::Hangup, unix::signal(SignalKind::hangup())?));
         }
         Ok(Signals {
+            reload,
             streams,
             _ignored: [
                 unix::signal(SignalKind::user_defined1())?,
@@ -119,6 +135,21 @@ impl Signals {
         let signal = poll_fn(|context| self.poll(context)).await;
         self.first.get_or_insert(signal);
         signal
+    }
+
+    /// The next request of any kind. Nothing is lost when the future is dropped.
+    pub async fn event(&mut self) -> Event {
+        poll_fn(|context| {
+            if let Poll::Ready(signal) = self.poll(context) {
+                self.first.get_or_insert(signal);
+                return Poll::Ready(Event::End(signal));
+            }
+            match &mut self.reload {
+                Some(hangup) => hangup.poll_recv(context).map(|_| Event::Reload),
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Signal> {

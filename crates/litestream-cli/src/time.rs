@@ -19,10 +19,28 @@ pub fn utc_exact(time: UnixMillis) -> String {
 
 /// RFC 3339 in `zone` with three fractional digits.
 pub fn log_time(time: UnixMillis, zone: &TimeZone) -> String {
+    zoned(time, zone, "%Y-%m-%dT%H:%M:%S.%3f")
+}
+
+/// RFC 3339 in `zone` with as many fractional digits as there are.
+pub fn zone_exact(time: UnixMillis, zone: &TimeZone) -> String {
+    zoned(time, zone, "%Y-%m-%dT%H:%M:%S%.f")
+}
+
+/// RFC 3339 without the fraction of a second.
+pub fn without_fraction(rfc3339: &str) -> String {
+    let Some((whole, rest)) = rfc3339.split_once('.') else {
+        return rfc3339.to_owned();
+    };
+    let zone = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{whole}{zone}")
+}
+
+fn zoned(time: UnixMillis, zone: &TimeZone, clock: &str) -> String {
     let time = Timestamp::from_millisecond(time.0)
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .to_zoned(zone.clone());
-    let clock = time.strftime("%Y-%m-%dT%H:%M:%S.%3f");
+    let clock = time.strftime(clock);
     if time.offset().is_zero() {
         format!("{clock}Z")
     } else {
@@ -94,6 +112,14 @@ mod tests {
         assert_eq!(log_time(time, &TimeZone::UTC), "2026-11-20T09:59:49.967Z");
         let west = TimeZone::fixed(jiff::tz::offset(-5));
         assert_eq!(log_time(time, &west), "2026-11-20T04:59:49.967-05:00");
+        for (millis, shown) in [(967, ".967"), (960, ".96"), (0, "")] {
+            let time = UnixMillis(time.0 / 1000 * 1000 + millis);
+            let exact = zone_exact(time, &west);
+            assert_eq!(exact, format!("2026-11-20T04:59:49{shown}-05:00"));
+            assert_eq!(without_fraction(&exact), "2026-11-20T04:59:49-05:00");
+        }
+        let utc = zone_exact(time, &TimeZone::UTC);
+        assert_eq!(without_fraction(&utc), "2026-11-20T09:59:49Z");
     }
 
     #[test]

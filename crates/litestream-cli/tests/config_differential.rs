@@ -64,6 +64,7 @@ fn run(program: &Path, folder: &Path) -> Done {
     command
         .env("HOME", std::env::var_os("HOME").unwrap())
         .env("SET", "value")
+        .env("LITESTREAM_ACCESS_KEY_ID", "key")
         .env("DOLLAR", "$SET")
         .env("EMPTY", "");
     command.output().unwrap().into()

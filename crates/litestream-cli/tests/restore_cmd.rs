@@ -90,12 +90,12 @@ fn arguments_are_checked_in_order() {
     }
     for (args, text) in [
         (
-            &["restore", "app.db"][..],
-            "configuration files are not supported in this version",
+            &["restore", "-config", "c.yml", "app.db"][..],
+            "config file not found: ",
         ),
         (
-            &["restore", "-o", "x", "sqlite:///app.db"],
-            "configuration files are not supported in this version",
+            &["restore", "-config", "c.yml", "-o", "x", "sqlite:///app.db"],
+            "config file not found: ",
         ),
         (
             &[
@@ -124,10 +124,6 @@ fn arguments_are_checked_in_order() {
         (
             &["restore", "-f", "-dry-run", "-o", "x", "file:///x"],
             "Error: cannot use -dry-run with -f",
-        ),
-        (
-            &["restore", "-no-expand-env", "-o", "x", "file:///x"],
-            "Error: -no-expand-env: configuration files",
         ),
     ] {
         assert!(error(&place, args).contains(text), "{args:?}");

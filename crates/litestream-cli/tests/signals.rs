@@ -253,3 +253,28 @@ fn d7_a_closed_log_pipe_does_not_end_replication() {
     assert_eq!(place.run(&["restore", "-o", "out.db", &url]).code, 0);
     assert_eq!(place.sum("out.db"), 42);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_nobody_reads_does_not_hold_up_replication() {
+    use std::io::Write as _;
+    let place = Place::new();
+    let db = place.database("app.db");
+    let url = place.url();
+    let (reader, mut pipe) = std::io::pipe().unwrap();
+    // Full: whoever writes to it waits for ever.
+    pipe.write_all(&vec![b'.'; 64 << 10]).unwrap();
+    let mut child = place
+        .command(LITESTREAM, &["replicate", "app.db", &url])
+        .stdout(pipe)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    common::wait_until("the first upload", || place.exists("backup/ltx/0"));
+    db.execute_batch("INSERT INTO t VALUES (41)").unwrap();
+    common::send(child.id(), "TERM");
+    assert_eq!(common::code(child.wait().unwrap()), 0);
+    drop(reader);
+    assert_eq!(place.run(&["restore", "-o", "out.db", &url]).code, 0);
+    assert_eq!(place.sum("out.db"), 42);
+}

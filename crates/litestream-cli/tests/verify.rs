@@ -113,14 +113,17 @@ fn repair_makes_the_newest_state_restorable_again() {
 fn usage() {
     let place = Place::new();
     for (args, message) in [
-        (&["verify"][..], "Error: replica URL required"),
         (
-            &["verify", "app.db"],
-            "cannot look up the replica of app.db",
+            &["verify"][..],
+            "Error: database path or replica URL required",
         ),
         (
-            &["verify", "-all"],
-            "Error: -all: configuration files are not supported",
+            &["verify", "-config", "c.yml", "app.db"],
+            "config file not found: ",
+        ),
+        (
+            &["verify", "-config", "c.yml", "file:///x"],
+            "cannot specify a replica URL and the -config flag",
         ),
         (
             &["verify", "-bandwidth", "x", "file:///x"],

@@ -109,6 +109,10 @@ impl Replica for Metered {
         self.inner.location()
     }
 
+    fn list_delay(&self) -> Duration {
+        self.inner.list_delay()
+    }
+
     async fn list(
         &self,
         level: Level,

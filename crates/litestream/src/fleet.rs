@@ -72,18 +72,21 @@ impl Fleet {
     /// Must be called within the async runtime that its tasks are to run in.
     pub fn register(&self, spec: Spec) -> Result<(Arc<Member>, bool), FleetError> {
         let path = spec.settings.path.clone();
-        let member = {
+        let member = Arc::new(Member::new(spec, self.env.clone()));
+        // Before others see it: nobody starts it at the same time.
+        let turn = member.first_turn();
+        {
             let mut members = self.members.lock();
             if let Some(member) = members.get(&path) {
                 return Ok((member, false));
             }
-            let member = Arc::new(Member::new(spec, self.env.clone()));
             members.add(path.clone(), Arc::clone(&member));
-            member
-        };
+        }
         // Outside of the lock: it starts a thread.
-        if let Err(error) = member.start_now() {
-            self.members.lock().remove(&path);
+        let started = member.start_now();
+        drop(turn);
+        if let Err(error) = started {
+            self.members.lock().remove_member(&path, &member);
             return Err(error);
         }
         Ok((member, true))
@@ -125,8 +128,8 @@ impl Fleet {
         let Some(member) = self.get(path) else {
             return Ok(None);
         };
-        let stopped = member.stop(ending, forced).await;
-        if stopped.is_ok() || forced {
+        let stopped = member.give_up(ending, forced, true).await;
+        if member.is_gone() {
             self.members.lock().remove_member(path, &member);
         }
         stopped.map(|_| Some(member))

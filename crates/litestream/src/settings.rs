@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::policy::Policy;
 
 /// Settings of one database; defaults are Litestream's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The database.
     pub path: PathBuf,

@@ -3,9 +3,10 @@
 mod lag;
 mod seen;
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use litestream_replica::Level;
@@ -40,6 +41,8 @@ pub struct Status {
     pub seen: Seen,
     /// Requests that wait for the worker or are being served.
     pub requests: usize,
+    /// How long each of them takes by now, the first one first.
+    pub request_ages: Vec<Duration>,
     /// Counters since start.
     pub counters: Counters,
 }
@@ -88,9 +91,16 @@ pub(crate) struct Shared {
     pending: Mutex<Pending>,
     /// Since when capture has not worked.
     trouble: Mutex<Option<Monotonic>>,
-    requests: AtomicUsize,
+    requests: Mutex<Requests>,
     /// There was nothing here that could tell where the replica ends.
     knows_nothing: AtomicBool,
+}
+
+/// When those began that have not ended, by number.
+#[derive(Default)]
+struct Requests {
+    begun: BTreeMap<u64, Monotonic>,
+    next: u64,
 }
 
 /// Which staged files must not be merged away, and which are.
@@ -115,7 +125,7 @@ impl Shared {
             given: Mutex::new(None),
             pending: Mutex::default(),
             trouble: Mutex::default(),
-            requests: AtomicUsize::new(0),
+            requests: Mutex::default(),
             knows_nothing: AtomicBool::new(false),
             links,
         }
@@ -173,13 +183,18 @@ impl Shared {
                 };
             }
         }
+        let requests = self.requests.lock();
+        let request_ages: Vec<Duration> =
+            requests.begun.values().map(|at| now.since(*at)).collect();
+        drop(requests);
         Status {
             // `None` if one of them is not known.
             replica_position: replicas.iter().map(|r| r.position).min().flatten(),
             upload_error: replicas.iter().find_map(|r| r.upload_error.clone()),
             replicas,
             trouble,
-            requests: self.requests.load(Ordering::Relaxed),
+            requests: request_ages.len(),
+            request_ages,
             ..self.status.lock().clone()
         }
     }
@@ -202,9 +217,12 @@ impl Shared {
     }
 
     /// Somebody asks the worker for something, until what is returned is dropped.
-    pub fn asks(self: &Arc<Self>) -> Asks {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        Asks(Arc::clone(self))
+    pub fn asks(self: &Arc<Self>, now: Monotonic) -> Asks {
+        let mut requests = self.requests.lock();
+        let number = requests.next;
+        requests.next += 1;
+        requests.begun.insert(number, now);
+        Asks(Arc::clone(self), number)
     }
 
     /// The highest TXID that some replica is known to hold.
@@ -329,11 +347,11 @@ impl Shared {
 }
 
 /// See [`Shared::asks`].
-pub(crate) struct Asks(Arc<Shared>);
+pub(crate) struct Asks(Arc<Shared>, u64);
 
 impl Drop for Asks {
     fn drop(&mut self) {
-        self.0.requests.fetch_sub(1, Ordering::Relaxed);
+        self.0.requests.lock().begun.remove(&self.1);
     }
 }
 

@@ -49,7 +49,7 @@ impl Worker {
         command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command,
     ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let _asks = self.shared.asks();
+        let _asks = self.shared.asks(self.env.clock.monotonic());
         self.command(command(reply))?;
         answer.await.map_err(|_| Error::Closed)?
     }

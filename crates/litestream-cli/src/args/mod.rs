@@ -47,8 +47,6 @@ pub struct Flag {
     pub value_name: &'static str,
     /// What it does; lines are indented by help.
     pub help: &'static str,
-    /// Litestream has it but this version has not: using it is an error with this text, and help leaves it out.
-    pub unavailable: Option<&'static str>,
 }
 
 /// One command.

@@ -91,11 +91,7 @@ fn find(command: &'static Command, name: &str) -> Result<&'static Flag, Error> {
     if name == "h" || name == "help" {
         return Err(Error::Help);
     }
-    let known = command
-        .flags
-        .iter()
-        .filter(|f| f.unavailable.is_none())
-        .map(|f| f.name);
+    let known = command.flags.iter().map(|f| f.name);
     Err(Error::Bad(
         format!("flag provided but not defined: -{name}"),
         closest(name, known),
@@ -137,21 +133,6 @@ impl Parsed {
     /// Whether the flag was given, even with its default value.
     pub fn is_given(&self, name: &str) -> bool {
         self.given.contains_key(name)
-    }
-
-    /// The first flag that was given although this version does not have it, with what to say about it.
-    pub fn unavailable(&self) -> Option<(&'static str, &'static str)> {
-        let mut flags = self
-            .command
-            .flags
-            .iter()
-            .filter_map(|f| Some((f.name, f.unavailable?)));
-        // Switching something off that is never on is no wish that could be disappointed.
-        flags.find(|(name, _)| {
-            self.given
-                .get(name)
-                .is_some_and(|v| *v != Value::Bool(false))
-        })
     }
 
     /// A boolean.
@@ -367,20 +348,5 @@ mod tests {
             10
         );
         assert!(!parsed.is_given("parallelism"));
-    }
-
-    #[test]
-    fn what_is_not_there_yet_is_told_unless_it_is_switched_off() {
-        let expand = |arg: &str| run("restore", &[arg]).unwrap().unavailable().is_some();
-        assert!(expand("-no-expand-env"));
-        assert!(!expand("-no-expand-env=false"));
-        assert!(!expand("-f"));
-        assert!(
-            run("ltx", &["-config", "x"])
-                .unwrap()
-                .unavailable()
-                .is_some()
-        );
-        assert!(run("ltx", &["-json"]).unwrap().unavailable().is_none());
     }
 }

@@ -1,12 +1,10 @@
 //! The table: every command of `litestream` with every flag it takes.
 //!
-//! Promise: nothing outside this file names a flag that is not here.
+//! Promise: nothing outside this file and its folder names a flag that is not here.
+
+mod socket;
 
 use super::{Command, Flag, Kind, closest};
-
-/// What is said of flags and forms that need a configuration file.
-pub const NO_CONFIG: &str = "configuration files are not supported in this version; \
-     give the database and the replica URL on the command line instead";
 
 pub(crate) const fn flag(
     name: &'static str,
@@ -20,27 +18,12 @@ pub(crate) const fn flag(
         default: "",
         value_name,
         help,
-        unavailable: None,
     }
 }
 
 pub(crate) const fn with_default(default: &'static str, flag: Flag) -> Flag {
     Flag { default, ..flag }
 }
-
-const fn unavailable(name: &'static str, kind: Kind, why: &'static str) -> Flag {
-    Flag {
-        name,
-        kind,
-        default: "",
-        value_name: "",
-        help: "",
-        unavailable: Some(why),
-    }
-}
-
-const CONFIG: Flag = unavailable("config", Kind::Text, NO_CONFIG);
-const NO_EXPAND_ENV: Flag = unavailable("no-expand-env", Kind::Bool, NO_CONFIG);
 
 /// For the commands that read a configuration file.
 const CONFIG_FILE: Flag = flag(
@@ -68,28 +51,22 @@ pub const COMMANDS: &[Command] = &[
     CONFIG_CHECK,
     CONFIG_SHOW,
     DATABASES,
+    socket::INFO,
+    socket::LIST,
     LTX,
+    socket::REGISTER,
+    socket::RELOAD,
     REPLICATE,
     RESET,
     RESTORE,
+    socket::START,
     STATUS,
+    socket::STOP,
+    socket::SYNC,
+    socket::UNREGISTER,
     VERIFY,
     VERSION,
 ];
-
-/// Commands of Litestream that this version does not have, and what to do instead.
-pub const UNAVAILABLE_COMMANDS: &[(&str, &str)] = &[
-    ("info", NO_SOCKET),
-    ("list", NO_SOCKET),
-    ("register", NO_SOCKET),
-    ("start", NO_SOCKET),
-    ("stop", NO_SOCKET),
-    ("sync", NO_SOCKET),
-    ("unregister", NO_SOCKET),
-];
-
-const NO_SOCKET: &str = "there is no control socket yet; use litestream replicate DB_PATH REPLICA_URL, \
-     which ends with a final sync on SIGTERM";
 
 /// The command called `name`, also under its old name.
 pub fn command(name: &str) -> Option<&'static Command> {
@@ -177,10 +154,10 @@ const LTX: Command = Command {
     name: "ltx",
     summary: "list available LTX files for a database",
     intro: "The ltx command lists all LTX files available for a database.",
-    usage: &["ltx [arguments] REPLICA_URL"],
+    usage: &["ltx [arguments] DB_PATH", "ltx [arguments] REPLICA_URL"],
     flags: &[
-        CONFIG,
-        NO_EXPAND_ENV,
+        CONFIG_FILE,
+        NO_EXPANSION,
         with_default(
             "0",
             flag(
@@ -209,11 +186,15 @@ const LTX: Command = Command {
 const REPLICATE: Command = Command {
     name: "replicate",
     summary: "runs a server to replicate databases",
-    intro: "The replicate command starts a server to monitor & replicate a database.
+    intro: "The replicate command starts a server to monitor & replicate databases:
+those of the configuration file, or one given with its replicas.
 Logs go to stdout.",
-    usage: &["replicate [arguments] DB_PATH REPLICA_URL"],
+    usage: &[
+        "replicate [arguments]",
+        "replicate [arguments] DB_PATH REPLICA_URL",
+    ],
     flags: &[
-        CONFIG,
+        CONFIG_FILE,
         flag(
             "exec",
             Kind::Text,
@@ -251,7 +232,7 @@ This removes snapshots that are older than 24 hours.",
             "Sets the log level. Overrides LOG_LEVEL in the environment.
 Valid values: trace, debug, info, warn, error",
         ),
-        NO_EXPAND_ENV,
+        NO_EXPANSION,
         flag(
             "restore-if-db-not-exists",
             Kind::Bool,
@@ -260,8 +241,9 @@ Valid values: trace, debug, info, warn, error",
 On first start with no backup, proceeds normally.",
         ),
     ],
-    outro: "SIGINT, SIGTERM and SIGHUP end litestream after a final sync; a second
-signal ends it at once. The exit code is 0 only if everything committed
+    outro: "SIGINT and SIGTERM end litestream after a final sync; a second signal ends
+it at once. SIGHUP reads the configuration file again; where there is none,
+or a terminal that closes, it ends litestream as well. The exit code is 0 only if everything committed
 was replicated.",
 };
 
@@ -269,10 +251,13 @@ const RESTORE: Command = Command {
     name: "restore",
     summary: "recovers database backup from a replica",
     intro: "The restore command recovers a database from a replica.",
-    usage: &["restore [arguments] -o PATH REPLICA_URL"],
+    usage: &[
+        "restore [arguments] DB_PATH",
+        "restore [arguments] -o PATH REPLICA_URL",
+    ],
     flags: &[
-        CONFIG,
-        NO_EXPAND_ENV,
+        CONFIG_FILE,
+        NO_EXPANSION,
         flag(
             "txid",
             Kind::Txid,
@@ -391,8 +376,8 @@ to the replica unless -repair is given.",
         "verify [arguments] DB_PATH REPLICA_URL",
     ],
     flags: &[
-        CONFIG,
-        NO_EXPAND_ENV,
+        CONFIG_FILE,
+        NO_EXPANSION,
         flag(
             "deep",
             Kind::Bool,
@@ -459,7 +444,6 @@ changes neither name, size nor time of a file. 0 means never.",
 terminal), none, bar, json (one object per line).",
             ),
         ),
-        unavailable("all", Kind::Bool, NO_CONFIG),
     ],
     outro: "The exit code is 0 if nothing is lost or wrong, 2 if something is, and 1 if that
 could not be found out.
@@ -513,11 +497,6 @@ mod tests {
                     );
                 }
             }
-            assert!(
-                !UNAVAILABLE_COMMANDS
-                    .iter()
-                    .any(|(name, _)| *name == command.name)
-            );
         }
     }
 

@@ -1,14 +1,15 @@
 //! `litestream ltx`: the LTX files in a replica.
 
 use litestream_replica::env::Env;
-use litestream_replica::{FileInfo, SharedReplica, url};
+use litestream_replica::{FileInfo, SharedReplica};
 use serde::Serialize;
 
 use super::runtime;
-use crate::args::{Parsed, table};
+use super::source::Source;
+use crate::args::Parsed;
 use crate::failure::{Failure, Result};
 use crate::log::{self, Options, Target};
-use crate::{dispatch, out, place, time};
+use crate::{out, time};
 
 #[derive(Serialize)]
 struct Row {
@@ -33,32 +34,17 @@ impl From<&FileInfo> for Row {
 
 /// Lists the files of the levels asked for.
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
-    let replica = match parsed.positionals.as_slice() {
-        [arg, ..] if arg.is_empty() => return Err(missing()),
-        [] => return Err(missing()),
+    let arg = match parsed.positionals.as_slice() {
+        [arg] if !arg.is_empty() => arg,
         [_, _, ..] => return Err(Failure::new("too many arguments")),
-        [arg] if place::is_replica(arg) => {
-            if parsed.is_given("config") {
-                return Err(Failure::new(
-                    "cannot specify a replica URL and the -config flag",
-                ));
-            }
-            dispatch::check_available(parsed)?;
-            url::open(place::utf8(arg)?, env, None).map_err(Failure::new)?
-        }
-        [arg] => {
-            return Err(Failure::with_try(
-                format!(
-                    "cannot look up the replica of {}: {}",
-                    arg.display(),
-                    table::NO_CONFIG
-                ),
-                "litestream ltx file:///path/to/backup",
-            ));
-        }
+        _ => return Err(missing()),
     };
-    log::init(Options::plain(Target::Stderr, &log::level_word("")), env);
-    let rows = runtime()?.block_on(list(parsed, &replica))?;
+    let source = Source::of(parsed, arg, env)?;
+    log::init(
+        Options::plain(Target::Stderr, &log::level_word("", "")),
+        env,
+    );
+    let rows = runtime()?.block_on(list(parsed, source.first()))?;
     if parsed.bool("json") {
         return out::print(&out::json(&rows)?);
     }
@@ -81,7 +67,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
 fn missing() -> Failure {
     Failure::with_try(
         "database path or replica URL required",
-        "litestream ltx file:///path/to/backup",
+        "litestream ltx /path/to/db",
     )
 }
 

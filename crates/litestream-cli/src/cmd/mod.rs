@@ -3,11 +3,20 @@
 pub mod config;
 pub mod databases;
 pub mod help;
+pub mod info;
+pub mod list;
 pub mod ltx;
+pub mod register;
+pub mod reload;
 pub mod replicate;
 pub mod reset;
 pub mod restore;
+mod source;
+pub mod start;
 pub mod status;
+pub mod stop;
+pub mod sync;
+pub mod unregister;
 pub mod verify;
 pub mod version;
 

@@ -34,6 +34,26 @@ pub fn scan(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
 
 /// The same, and nothing found is nothing.
 pub fn look(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
+    match &entry.source {
+        Source::Path(path) => Ok(vec![path.clone()]),
+        Source::Dir { .. } => Ok(survey(entry, &|_| false, env)?.databases),
+    }
+}
+
+/// What an entry's folder holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Its databases, in the order of their paths.
+    pub databases: Vec<PathBuf>,
+    /// The folder, and those below it that are looked at, too.
+    pub folders: Vec<PathBuf>,
+    /// Some file has the name of a database and is none yet.
+    pub has_candidates: bool,
+}
+
+/// Looks at an entry's folder. Files that are `known` to be databases are not read.
+pub fn survey(entry: &Entry, known: &dyn Fn(&Path) -> bool, env: &Env) -> Result<Survey> {
+    let mut found = Survey::default();
     let Source::Dir {
         dir,
         pattern,
@@ -41,25 +61,16 @@ pub fn look(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
         ..
     } = &entry.source
     else {
-        return Ok(match &entry.source {
-            Source::Path(path) => vec![path.clone()],
-            Source::Dir { .. } => Vec::new(),
-        });
+        return Ok(found);
     };
-    let (mut found, mut folders) = (Vec::new(), vec![dir.clone()]);
+    let mut folders = vec![dir.clone()];
     while let Some(folder) = folders.pop() {
-        let entries = env.disk.list(&folder).map_err(|e| {
-            let reason = match e.kind() {
-                io::ErrorKind::NotFound => {
-                    format!("lstat {}: no such file or directory", folder.display())
-                }
-                _ => format!("open {}: {e}", folder.display()),
-            };
-            Failure::new(format!(
-                "failed to scan directory {}: {reason}",
-                dir.display()
-            ))
-        })?;
+        let entries = match env.disk.list(&folder) {
+            Ok(entries) => entries,
+            // It went while its parent was looked at.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && folder != *dir => continue,
+            Err(e) => return Err(cannot_list(dir, &folder, &e)),
+        };
         for child in entries {
             let path = folder.join(&child.name);
             match child.kind {
@@ -73,17 +84,34 @@ pub fn look(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
                     if child
                         .name
                         .to_str()
-                        .is_some_and(|name| matches(pattern, name))
-                        && is_database(&path, env) =>
+                        .is_some_and(|name| matches(pattern, name)) =>
                 {
-                    found.push(path);
+                    if known(&path) || is_database(&path, env) {
+                        found.databases.push(path);
+                    } else {
+                        found.has_candidates = true;
+                    }
                 }
                 _ => {}
             }
         }
+        found.folders.push(folder);
     }
-    found.sort();
+    found.databases.sort();
     Ok(found)
+}
+
+fn cannot_list(dir: &Path, folder: &Path, e: &io::Error) -> Failure {
+    let reason = match e.kind() {
+        io::ErrorKind::NotFound => {
+            format!("lstat {}: no such file or directory", folder.display())
+        }
+        _ => format!("open {}: {e}", folder.display()),
+    };
+    Failure::new(format!(
+        "failed to scan directory {}: {reason}",
+        dir.display()
+    ))
 }
 
 /// Folders of Litestream's own: what lies there is no database of the user's.

@@ -36,9 +36,7 @@ pub fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Expanded
             Form::Dollar => out.text.push('$'),
             Form::Variable(name) => match variable(name) {
                 Some(value) => out.text.push_str(&value),
-                None => doubt(format!(
-                    "environment variable {name} is not set, so {consumed} is empty"
-                )),
+                None => doubt(unset(name, consumed, before)),
             },
             Form::Nothing => doubt(format!(
                 "{consumed} vanishes, as in Litestream; write ${{$}} for a dollar, or give -no-expand-env"
@@ -49,6 +47,27 @@ pub fn expand(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Expanded
     }
     out.text.push_str(rest);
     out
+}
+
+/// What to say of a variable that is not set. What may be a part of a password is not shown.
+fn unset(name: &str, consumed: &str, before: &str) -> String {
+    let letter = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    let braced = consumed.starts_with("${");
+    let delimited = before.ends_with(|c: char| c.is_whitespace() || "\"':/=[{,@".contains(c));
+    if name.bytes().all(letter) && (braced || before.is_empty() || delimited) {
+        return format!("environment variable {name} is not set, so {consumed} is empty");
+    }
+    if let Some((plain, _)) = name
+        .split_once(":-")
+        .filter(|(plain, _)| plain.bytes().all(letter))
+    {
+        return format!("there are no defaults for variables: ${{{plain}:-…}} is empty");
+    }
+    if braced && !name.bytes().all(|b| letter(b) || b.is_ascii_lowercase()) {
+        return "what stands between this ${ and the next } is not the name of a variable that is set, so all of it is empty".to_owned();
+    }
+    "the variable that this dollar begins is not set, so it is empty; write ${$} for a dollar"
+        .to_owned()
 }
 
 enum Form<'a> {
@@ -150,6 +169,40 @@ mod tests {
         ] {
             let (out, found) = run(text);
             assert_eq!((out.as_str(), found.len()), (expanded, doubts), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_password_is_not_shown() {
+        for (text, shown) in [
+            (
+                "a: $SECRET",
+                "environment variable SECRET is not set, so $SECRET is empty",
+            ),
+            (
+                "a: x${SECRET}",
+                "environment variable SECRET is not set, so ${SECRET} is empty",
+            ),
+            (
+                "a: ${SECRET:-x}",
+                "there are no defaults for variables: ${SECRET:-…} is empty",
+            ),
+            (
+                "a: pa$SECRET",
+                "the variable that this dollar begins is not set",
+            ),
+            (
+                "a: '$secret'",
+                "the variable that this dollar begins is not set",
+            ),
+            (
+                "a: ${sec\nret}",
+                "what stands between this ${ and the next }",
+            ),
+        ] {
+            let doubts = expand(text, &|_| None).doubts;
+            assert!(doubts[0].1.starts_with(shown), "{doubts:?}");
+            assert!(!doubts[0].1.contains("sec"));
         }
     }
 

@@ -1,10 +1,11 @@
 //! The configuration file: what `litestream.yml` says, with everything inherited and checked.
 //!
-//! Reading goes through rooms that each do one thing: [`expand`] replaces variables, [`yaml`] makes a tree with places,
-//! [`document`], [`entry`] and [`replica`] take keys out of it, [`build`] checks and inherits. Promise: what works with
+//! Reading goes through rooms that each do one thing: `expand` replaces variables, `yaml` makes a tree with places,
+//! `document`, `entry` and `replica` take keys out of it, `check` checks, `build` inherits. Promise: what works with
 //! Litestream 0.5.17 means the same here; what is silently ignored there is a warning with its place; no secret is in any message.
 
 mod build;
+mod check;
 pub mod dir;
 mod document;
 mod engine;
@@ -135,23 +136,33 @@ pub fn load(path: &Path, expand_env: bool, strict: bool, env: &Env) -> Result<Lo
     }
     let text = read(&*env.disk, path, FILE_BYTES_MAX);
     let text = text.map_err(|e| Failure::new(format!("open {}: {e}", path.display())))?;
-    let variable = |name: &str| match name {
-        "PID" => Some(std::process::id().to_string()),
-        // Neither can be the name of a variable, and asking for one would be a panic.
-        name if name.is_empty() || name.contains(['=', '\0']) => None,
-        name => std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
-    };
     let secret = |path: &Path| read(&*env.disk, path, SECRET_BYTES_MAX);
     let name = path.display().to_string();
     let context = Context {
         file: &name,
-        variable: expand_env.then_some(&variable as &Variables),
+        variable: expand_env.then_some(&variable),
         read: &secret,
         strict,
     };
     let mut loaded = parse(&text, &context)?;
     loaded.config.path = Some(path.to_owned());
     Ok(loaded)
+}
+
+/// A variable as configurations see it.
+fn variable(name: &str) -> Option<String> {
+    // Neither can be in the name of a variable, and asking for one would be a panic.
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return None;
+    }
+    let value = |name: &str| std::env::var_os(name).map(|v| v.to_string_lossy().into_owned());
+    match name {
+        "PID" => Some(std::process::id().to_string()),
+        // Litestream's own names stand in for those of AWS.
+        "AWS_ACCESS_KEY_ID" => value(name).or_else(|| value("LITESTREAM_ACCESS_KEY_ID")),
+        "AWS_SECRET_ACCESS_KEY" => value(name).or_else(|| value("LITESTREAM_SECRET_ACCESS_KEY")),
+        name => value(name),
+    }
 }
 
 /// Reads a text file that is not larger than `bytes_max`.
@@ -175,6 +186,54 @@ fn read(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<String> {
         let line = good.split(|b| *b == b'\n').count();
         bad(format!("line {line} is not valid UTF-8"))
     })
+}
+
+/// A configuration file, and how it is read: for whoever reads it again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    path: PathBuf,
+    expand_env: bool,
+}
+
+impl Origin {
+    /// What a command was told.
+    pub fn of(parsed: &Parsed) -> Result<Origin> {
+        Ok(Origin {
+            path: path(parsed)?,
+            expand_env: !parsed.bool("no-expand-env"),
+        })
+    }
+
+    /// Reads it.
+    pub fn load(&self, env: &Env) -> Result<Loaded> {
+        load(&self.path, self.expand_env, false, env)
+    }
+}
+
+impl Loaded {
+    /// What is said where there is no configuration file: nothing.
+    pub fn empty() -> Result<Loaded> {
+        let context = Context {
+            file: "",
+            variable: None,
+            read: &|_| Err(io::ErrorKind::NotFound.into()),
+            strict: false,
+        };
+        parse("", &context)
+    }
+
+    /// Writes what may not mean what it seems to into the log.
+    pub fn log_warnings(&self) {
+        let file = self.config.path.as_ref().map(|p| p.display().to_string());
+        for warning in &self.warnings {
+            let text = warning.shown(file.as_deref().unwrap_or_default());
+            if warning.mistake {
+                tracing::warn!("{text}");
+            } else {
+                tracing::info!("{text}");
+            }
+        }
+    }
 }
 
 /// The configuration file that a command is to read: `-config`, else `LITESTREAM_CONFIG`, else the default.

@@ -14,8 +14,6 @@ use super::values::{SYNC_INTERVAL, positive};
 use crate::failure::{Failure, Result};
 use crate::place;
 
-const FILES_MAX: i64 = 256;
-
 /// A replica as written, or the defaults for all.
 #[derive(Debug, Default)]
 pub struct Raw {
@@ -27,6 +25,8 @@ pub struct Raw {
     /// Secrets that lie in files: key, path, place.
     files: Vec<(&'static str, String, At)>,
     bad_size: Option<String>,
+    /// Where keys stand.
+    places: Vec<(&'static str, At)>,
     /// Nanoseconds.
     pub sync_interval: Option<i64>,
     max_sync_ltx_files: Option<i64>,
@@ -49,6 +49,7 @@ impl Raw {
         {
             if let Some(value) = raw.value(reader, key, findings) {
                 raw.own.set(key.name, value);
+                raw.places.push((key.name, reader.place(key.name)));
             }
         }
         raw.sync_interval = reader.duration("sync-interval", findings);
@@ -216,9 +217,17 @@ impl Raw {
             max_sync_ltx_files: self
                 .max_sync_ltx_files
                 .or(defaults.max_sync_ltx_files)
-                .unwrap_or(FILES_MAX),
+                .unwrap_or(super::values::FILES_MAX),
             auto_recover: self.auto_recover.or(defaults.auto_recover).unwrap_or(false),
         })
+    }
+
+    fn place(&self, key: &str) -> At {
+        let files = self.files.iter().map(|(name, _, at)| (*name, *at));
+        let mut places = self.places.iter().copied().chain(files);
+        places
+            .find(|(name, _)| *name == key)
+            .map_or(self.at, |(_, at)| at)
     }
 
     /// Keys that mean nothing for a replica of this kind, or not what they seem to.
@@ -228,28 +237,21 @@ impl Raw {
         for key in self.own.iter().map(|(name, _)| name).chain(files) {
             if settings::lookup(key).is_some_and(|k| !k.types.contains(&kind)) {
                 let text = format!("has no effect on a replica of type {kind}");
-                findings.mistake(self.at, &name(key), text);
+                findings.mistake(self.place(key), &name(key), text);
             }
         }
-        if let (Some(url), Some(written)) = (self.own.text("url"), self.own.text("type")) {
-            if written != kind {
-                let text = format!("has no effect: the URL says that the type is {kind}");
-                findings.mistake(self.at, &name("type"), text);
-            }
-            let _ = url;
+        let url = self.own.text("url");
+        if url.is_some() && self.own.text("type").is_some_and(|written| written != kind) {
+            let text = format!("has no effect: the URL says that the type is {kind}");
+            findings.mistake(self.place("type"), &name("type"), text);
         }
-        for parameter in self
-            .own
-            .text("url")
-            .iter()
-            .flat_map(|url| settings::unknown_parameters(url))
-        {
+        for parameter in url.iter().flat_map(|url| settings::unknown_parameters(url)) {
             let text = format!("query parameter {parameter:?} is unknown and has no effect");
-            findings.mistake(self.at, &name("url"), text);
+            findings.mistake(self.place("url"), &name("url"), text);
         }
         if kind == "nats" && self.own.is_given("path") {
             let text = "is in force here; Litestream ignores it, so what it wrote into this bucket lies outside of that path";
-            findings.hint(self.at, &name("path"), text);
+            findings.hint(self.place("path"), &name("path"), text);
         }
         let endpoint = self
             .own
@@ -261,7 +263,7 @@ impl Raw {
             let text = format!(
                 "has no scheme and is taken for {full}, as in URLs; Litestream takes it for https:// here. Write the scheme that is right"
             );
-            findings.hint(self.at, &name("endpoint"), text);
+            findings.hint(self.place("endpoint"), &name("endpoint"), text);
         }
     }
 }

@@ -61,12 +61,6 @@ fn span(value: Duration) -> Doc {
 
 /// All that is in force.
 pub fn document(config: &Config) -> Doc {
-    let keep = &config.keep;
-    let kind = match config.logging.kind {
-        LogKind::Text => "text",
-        LogKind::Json => "json",
-        LogKind::Pretty => "pretty",
-    };
     let levels = config
         .levels
         .iter()
@@ -76,23 +70,8 @@ pub fn document(config: &Config) -> Doc {
         ("addr", text(&config.addr)),
         ("mcp-addr", text(&config.mcp_addr)),
         ("exec", text(&config.exec)),
-        (
-            "socket",
-            map([
-                ("enabled", Doc::Bool(config.socket.enabled)),
-                ("path", text(config.socket.path.display().to_string())),
-                ("permissions", Doc::Mode(config.socket.permissions)),
-            ]),
-        ),
-        (
-            "logging",
-            map([
-                ("level", text(&config.logging.level)),
-                ("type", text(kind)),
-                ("stderr", Doc::Bool(config.logging.stderr)),
-                ("source", Doc::Bool(config.logging.source)),
-            ]),
-        ),
+        ("socket", socket(config)),
+        ("logging", logging(config)),
         (
             "snapshot",
             map([
@@ -106,20 +85,7 @@ pub fn document(config: &Config) -> Doc {
             "l0-retention-check-interval",
             span(config.l0_retention_check_interval),
         ),
-        (
-            "retention",
-            map([
-                ("enabled", Doc::Bool(config.retention_enabled)),
-                (
-                    "keep",
-                    map([
-                        ("hourly", span(keep.hourly)),
-                        ("daily", span(keep.daily)),
-                        ("monthly", span(keep.monthly)),
-                    ]),
-                ),
-            ]),
-        ),
+        ("retention", retention(config)),
         ("verify-compaction", Doc::Bool(config.verify_compaction)),
         (
             "validation",
@@ -150,6 +116,40 @@ pub fn document(config: &Config) -> Doc {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     Doc::Map(named.chain(defaults(&config.defaults)).collect())
+}
+
+fn socket(config: &Config) -> Doc {
+    map([
+        ("enabled", Doc::Bool(config.socket.enabled)),
+        ("path", text(config.socket.path.display().to_string())),
+        ("permissions", Doc::Mode(config.socket.permissions)),
+    ])
+}
+
+fn logging(config: &Config) -> Doc {
+    let kind = match config.logging.kind {
+        LogKind::Text => "text",
+        LogKind::Json => "json",
+        LogKind::Pretty => "pretty",
+    };
+    map([
+        ("level", text(&config.logging.level)),
+        ("type", text(kind)),
+        ("stderr", Doc::Bool(config.logging.stderr)),
+        ("source", Doc::Bool(config.logging.source)),
+    ])
+}
+
+fn retention(config: &Config) -> Doc {
+    let keep = map([
+        ("hourly", span(config.keep.hourly)),
+        ("daily", span(config.keep.daily)),
+        ("monthly", span(config.keep.monthly)),
+    ]);
+    map([
+        ("enabled", Doc::Bool(config.retention_enabled)),
+        ("keep", keep),
+    ])
 }
 
 fn alerts(config: &Config) -> Doc {

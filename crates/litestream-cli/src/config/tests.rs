@@ -188,7 +188,7 @@ fn what_means_nothing_has_its_place_and_a_way_out() {
         ("logging: {level: loud}", "so info is in force"),
         (
             "dbs: [{path: a, replica: {type: s3, bucket: b, host: h}}]",
-            "dbs[0].replica.host: has no effect on a replica of type s3",
+            ":1:48: dbs[0].replica.host: has no effect on a replica of type s3",
         ),
         (
             "dbs: [{path: a, replica: {type: s3, url: 'gs://b/p'}}]",

@@ -6,6 +6,8 @@ use std::time::Duration;
 use litestream_replica::chain::retain::KeepRules;
 use litestream_replica::settings::{Keys, Secret, Storage};
 
+use super::values::{self, positive};
+
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -255,6 +257,42 @@ pub struct Warning {
     pub text: String,
     /// A mistake, which `-strict` refuses; else a hint.
     pub mistake: bool,
+}
+
+impl Entry {
+    /// A database with defaults for everything.
+    pub fn new(path: PathBuf, replicas: Vec<ReplicaEntry>) -> Entry {
+        Entry {
+            source: Source::Path(path),
+            meta: Meta::Beside,
+            monitor_interval: positive(values::MONITOR_INTERVAL),
+            checkpoint_interval: positive(values::CHECKPOINT_INTERVAL),
+            min_checkpoint_page_count: values::MIN_CHECKPOINT_PAGE_COUNT,
+            truncate_page_n: values::TRUNCATE_PAGE_N,
+            max_sync_wal_bytes: values::MAX_SYNC_WAL_BYTES,
+            busy_timeout: positive(values::BUSY_TIMEOUT),
+            restore_if_db_not_exists: false,
+            replicas,
+        }
+    }
+}
+
+impl ReplicaEntry {
+    /// A replica with defaults for what its storage does not say.
+    pub fn new(storage: Storage) -> ReplicaEntry {
+        ReplicaEntry::inheriting(storage, &ReplicaDefaults::default())
+    }
+
+    /// The same with the defaults of a configuration.
+    pub fn inheriting(storage: Storage, defaults: &ReplicaDefaults) -> ReplicaEntry {
+        let standard = positive(values::SYNC_INTERVAL);
+        ReplicaEntry {
+            storage,
+            sync_interval: defaults.sync_interval.unwrap_or(standard),
+            max_sync_ltx_files: defaults.max_sync_ltx_files.unwrap_or(values::FILES_MAX),
+            auto_recover: defaults.auto_recover.unwrap_or(false),
+        }
+    }
 }
 
 impl Default for Socket {

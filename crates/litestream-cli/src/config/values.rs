@@ -34,6 +34,14 @@ pub const CHECKPOINT_INTERVAL: i64 = MINUTE;
 pub const BUSY_TIMEOUT: i64 = SECOND;
 #[allow(missing_docs, reason = "named after the keys")]
 pub const MAX_LAG: i64 = 5 * MINUTE;
+/// Pages.
+pub const MIN_CHECKPOINT_PAGE_COUNT: u32 = 1000;
+/// Pages.
+pub const TRUNCATE_PAGE_N: i64 = 121_359;
+/// Bytes.
+pub const MAX_SYNC_WAL_BYTES: i64 = 64 << 20;
+/// Files of level 0 in one upload.
+pub const FILES_MAX: i64 = 256;
 /// Levels 1, 2, 3.
 pub const LEVELS: [i64; 3] = [30 * SECOND, 5 * MINUTE, HOUR];
 

@@ -11,6 +11,8 @@ use super::findings::At;
 
 const NODES_MAX: usize = 1 << 20;
 const DEPTH_MAX: usize = 64;
+/// Of one map; readers look through all of them for each.
+const KEYS_MAX: usize = 4096;
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -158,6 +160,9 @@ impl<'a> Builder<'a> {
             } else {
                 own.push((text, key.at, value));
             }
+            if own.len() + merged.len() > KEYS_MAX {
+                return Err((key.at, format!("more than {KEYS_MAX} keys in a map")));
+            }
         }
         merged.retain(|(name, _, _)| own.iter().all(|(own, _, _)| own != name));
         merged.append(&mut own);
@@ -273,6 +278,13 @@ mod tests {
         }
         assert!(read(&text).unwrap_err().1.contains("values"));
         assert!(read(&"[".repeat(100_000)).is_err());
+        let keys: Vec<String> = (0..5000).map(|i| format!("k{i}: 1\n")).collect();
+        assert!(
+            read(&keys.concat())
+                .unwrap_err()
+                .1
+                .contains("keys in a map")
+        );
         assert!(read("a: &x [*x]").is_err());
         assert!(read("a: *x").is_err());
     }

@@ -9,46 +9,10 @@ use std::time::Duration;
 use litestream_replica::env::UnixMillis;
 use serde_json::{Value, json};
 
+use crate::config::AlertOn as Event;
 use crate::health::{self, Problem};
 use crate::time::utc_exact;
 use crate::view::{Database, Phase};
-
-/// What a message is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Event {
-    /// A replica is further behind than allowed.
-    Lag,
-    /// Capture or upload fails.
-    Error,
-    /// A replica turned out to be damaged.
-    Verification,
-    /// One of these is over.
-    Recovered,
-}
-
-impl Event {
-    /// Its name in configuration and messages.
-    pub fn word(self) -> &'static str {
-        match self {
-            Event::Lag => "lag",
-            Event::Error => "error",
-            Event::Verification => "verification",
-            Event::Recovered => "recovered",
-        }
-    }
-
-    /// Reads its name.
-    pub fn parse(word: &str) -> Option<Event> {
-        [
-            Event::Lag,
-            Event::Error,
-            Event::Verification,
-            Event::Recovered,
-        ]
-        .into_iter()
-        .find(|event| event.word() == word)
-    }
-}
 
 /// Trouble that begins and ends.
 const TROUBLES: [Event; 3] = [Event::Lag, Event::Error, Event::Verification];
@@ -265,13 +229,5 @@ mod tests {
         let over = known.look(&troubled(|_| {}), now, Duration::from_secs(30));
         assert_eq!(read(&over[0])["event"], "recovered");
         assert_eq!(read(&over[0])["recovered"], "error");
-    }
-
-    #[test]
-    fn events_have_names() {
-        for word in ["lag", "error", "verification", "recovered"] {
-            assert_eq!(Event::parse(word).map(Event::word), Some(word));
-        }
-        assert_eq!(Event::parse("Lag"), None);
     }
 }

@@ -97,7 +97,9 @@ impl Carrier {
     async fn try_once(&self, body: &str) -> Result<(), String> {
         match &self.action {
             Action::Webhook(url) => {
-                let sent = self.client.post_json(url, body.to_owned(), &*self.clock);
+                let sent = self
+                    .client
+                    .post_json(url.expose(), body.to_owned(), &*self.clock);
                 sent.await
             }
             Action::Command(words) => command(words, body, &*self.clock).await,
@@ -142,9 +144,10 @@ mod tests {
     use std::path::PathBuf;
 
     use litestream_replica::env::{UnixMillis, real};
+    use litestream_replica::settings::Secret;
 
-    use super::super::changes::Event;
     use super::*;
+    use crate::config::AlertOn as Event;
     use crate::testing::{fast_clock, server};
 
     fn message() -> Message {
@@ -171,7 +174,7 @@ mod tests {
     async fn a_webhook_is_tried_again() {
         let (url, mut asked) = server(vec![500, 503, 404, 200]).await;
         let clock = fast_clock();
-        let webhook = Action::Webhook(format!("{url}/hook"));
+        let webhook = Action::Webhook(Secret::new(format!("{url}/hook")));
         carrier(webhook, clock.clone()).bring(&message()).await;
         for _ in 0..4 {
             let request = asked.recv().await.unwrap();
@@ -186,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_given_up_after_three_retries() {
         let (url, mut asked) = server(vec![500; 6]).await;
-        carrier(Action::Webhook(url), fast_clock())
+        carrier(Action::Webhook(Secret::new(url)), fast_clock())
             .bring(&message())
             .await;
         let mut count = 0;

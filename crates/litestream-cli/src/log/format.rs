@@ -12,45 +12,6 @@ use super::record::Record;
 use crate::quote::log_value;
 use crate::time::log_time;
 
-/// How lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// `time=… level=INFO msg=… key=value`.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
-    /// `10:03:30 INF message key=value`.
-    Pretty,
-}
-
-/// A kind of line that does not exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownKind(String);
-
-impl std::fmt::Display for UnknownKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kind = crate::quote::go_quote(&self.0);
-        write!(f, "logging.type: {kind} is none of text, json, pretty")
-    }
-}
-
-impl std::error::Error for UnknownKind {}
-
-impl std::str::FromStr for Kind {
-    type Err = UnknownKind;
-
-    /// Reads the value of `logging.type`; the empty text is the default.
-    fn from_str(word: &str) -> Result<Kind, UnknownKind> {
-        match word {
-            "" | "text" => Ok(Kind::Text),
-            "json" => Ok(Kind::Json),
-            "pretty" => Ok(Kind::Pretty),
-            _ => Err(UnknownKind(word.to_owned())),
-        }
-    }
-}
-
 /// `time=2026-11-20T09:59:49.967Z level=INFO msg="snapshot complete" system=store db=a.db`.
 pub fn text(record: &Record, zone: &TimeZone) -> String {
     let mut line = String::with_capacity(160);
@@ -171,17 +132,6 @@ mod tests {
         assert_eq!(
             pretty(&tricky, &TimeZone::UTC, true),
             "\x1b[2m09:59:49\x1b[0m DBG \"a\\x1b[2Jb\"\n"
-        );
-    }
-
-    #[test]
-    fn kinds_are_words_of_the_configuration() {
-        assert_eq!("".parse(), Ok(Kind::Text));
-        assert_eq!("json".parse(), Ok(Kind::Json));
-        let unknown = "JSON".parse::<Kind>().unwrap_err().to_string();
-        assert_eq!(
-            unknown,
-            "logging.type: \"JSON\" is none of text, json, pretty"
         );
     }
 }

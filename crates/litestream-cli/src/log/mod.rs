@@ -3,28 +3,34 @@
 //! Events become records ([`layer`], [`record`]), records become lines ([`format`], [`json`]), unless they were written a moment ago
 //! ([`repeat`]); secrets are taken out last ([`redact`]).
 //!
-//! Promise: a log that cannot be written (its reader has gone, the disk is full) never stops the program.
+//! The log of a daemon goes to its output by way of a thread ([`queue`]).
+//!
+//! Promise: a log that cannot be written (its reader has gone or has stopped reading, the disk is full) never stops the program.
 
 mod format;
 mod json;
 mod layer;
+mod queue;
 mod record;
 mod redact;
 mod repeat;
 #[cfg(test)]
 mod samples;
 
-use std::io::{IsTerminal as _, Write};
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use litestream_replica::env::{Clock, Env};
+use litestream_replica::env::{Clock, Env, Spawn, UnixMillis};
 use parking_lot::{Mutex, RwLock};
-use tracing::Metadata;
+use queue::Queue;
 use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-pub use format::{Kind, UnknownKind};
+pub use crate::config::LogKind as Kind;
+use crate::config::Logging;
 use record::{Attribute, Record, Source, Value};
 pub use redact::redact;
 use repeat::{Repeats, Verdict};
@@ -52,6 +58,20 @@ pub struct Options {
 }
 
 impl Options {
+    /// As a configuration says. A level given on the command line beats it, as it does `LOG_LEVEL`.
+    pub fn of(logging: &Logging, flag: &str) -> Options {
+        let target = if logging.stderr {
+            Target::Stderr
+        } else {
+            Target::Stdout
+        };
+        Options {
+            kind: logging.kind,
+            source: logging.source,
+            ..Options::plain(target, &level_word(flag, &logging.level))
+        }
+    }
+
     /// As it is before a configuration was read, and where none is.
     pub fn plain(target: Target, level_word: &str) -> Options {
         Options {
@@ -74,15 +94,16 @@ pub fn level(word: &str) -> LevelFilter {
     }
 }
 
-/// The level word in force: `flag` if given, else `LOG_LEVEL`, else INFO.
-pub fn level_word(flag: &str) -> String {
-    let from_env = || std::env::var("LOG_LEVEL").ok().filter(|v| !v.is_empty());
-    if flag.is_empty() {
-        from_env().unwrap_or_else(|| "INFO".into())
-    } else {
-        flag.into()
-    }
+/// The level word in force: `flag` if given, else `LOG_LEVEL`, else what the configuration says, else INFO.
+pub fn level_word(flag: &str, configured: &str) -> String {
+    let from_env = std::env::var("LOG_LEVEL").unwrap_or_default();
+    let words = [flag, &from_env, configured, "INFO"];
+    let word = words.into_iter().find(|word| !word.is_empty());
+    word.unwrap_or_default().to_owned()
 }
+
+/// At the end of the program, lines that are not written yet are waited for no longer than this.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
 
 static LOG: OnceLock<Arc<Log>> = OnceLock::new();
 
@@ -91,12 +112,9 @@ pub fn init(options: Options, env: &Env) {
     let mut is_new = false;
     let log = LOG.get_or_init(|| {
         is_new = true;
-        Arc::new(Log::new(
-            options,
-            env.clock.clone(),
-            TimeZone::system(),
-            write_to,
-        ))
+        let write = Output::new(env.spawn.clone());
+        let (clock, zone) = (env.clock.clone(), TimeZone::system());
+        Arc::new(Log::new(options, clock, zone, write))
     });
     if is_new {
         redact::redact_environment();
@@ -110,7 +128,75 @@ pub fn init(options: Options, env: &Env) {
     }
 }
 
-type Write1 = Box<dyn Fn(Target, &[u8]) + Send + Sync>;
+/// Waits a moment for lines that are not written yet: at the end of the program.
+pub fn flush() {
+    if let Some(log) = LOG.get() {
+        log.write.flush();
+    }
+}
+
+/// Where lines end up.
+trait Write: Send + Sync {
+    /// Writes a line, or has it written.
+    fn line(&self, target: Target, line: &[u8]);
+    /// How many were lost, once that can be said.
+    fn take_lost(&self) -> u64 {
+        0
+    }
+    /// Waits a moment until all is written.
+    fn flush(&self) {}
+}
+
+/// The outputs of the process.
+struct Output {
+    spawn: Arc<dyn Spawn>,
+    /// From the first line to standard output on; `None` in it if there can be no thread.
+    stdout: OnceLock<Option<Arc<Queue>>>,
+}
+
+impl Output {
+    fn new(spawn: Arc<dyn Spawn>) -> Output {
+        let stdout = OnceLock::new();
+        Output { spawn, stdout }
+    }
+
+    fn queue(&self) -> Option<&Arc<Queue>> {
+        self.stdout.get().and_then(Option::as_ref)
+    }
+}
+
+impl Write for Output {
+    fn line(&self, target: Target, line: &[u8]) {
+        match target {
+            Target::Stdout => {
+                let start = || Queue::start(&*self.spawn, to_stdout);
+                match self.stdout.get_or_init(start) {
+                    Some(queue) => queue.put(line),
+                    None => to_stdout(line),
+                }
+            }
+            // What commands print beside it keeps its place.
+            Target::Stderr => {
+                let _ = std::io::stderr().lock().write_all(line);
+            }
+        }
+    }
+
+    fn take_lost(&self) -> u64 {
+        self.queue().map_or(0, |queue| queue.take_lost())
+    }
+
+    fn flush(&self) {
+        if let Some(queue) = self.queue() {
+            queue.flush(FLUSH_WAIT);
+        }
+    }
+}
+
+fn to_stdout(lines: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(lines).and_then(|()| out.flush());
+}
 
 /// Turns what events say into lines.
 struct Log {
@@ -118,7 +204,7 @@ struct Log {
     clock: Arc<dyn Clock>,
     zone: TimeZone,
     repeats: Mutex<Repeats>,
-    write: Write1,
+    write: Box<dyn Write>,
 }
 
 impl Log {
@@ -126,7 +212,7 @@ impl Log {
         options: Options,
         clock: Arc<dyn Clock>,
         zone: TimeZone,
-        write: impl Fn(Target, &[u8]) + Send + Sync + 'static,
+        write: impl Write + 'static,
     ) -> Log {
         Log {
             options: RwLock::new(options),
@@ -135,6 +221,18 @@ impl Log {
             repeats: Mutex::default(),
             write: Box::new(write),
         }
+    }
+}
+
+impl Log {
+    fn put(&self, options: Options, record: &Record) {
+        let line = match options.kind {
+            Kind::Text => format::text(record, &self.zone),
+            Kind::Json => json::json(record, &self.zone),
+            Kind::Pretty => format::pretty(record, &self.zone, has_colours(options.target)),
+        };
+        let line = redact::cleaned(&line);
+        self.write.line(options.target, line.as_bytes());
     }
 }
 
@@ -161,12 +259,22 @@ impl layer::Sink for Arc<Log> {
                 record::put(&mut record.attributes, ("repeated".into(), repeated));
             }
         }
-        let line = match options.kind {
-            Kind::Text => format::text(&record, &self.zone),
-            Kind::Json => json::json(&record, &self.zone),
-            Kind::Pretty => format::pretty(&record, &self.zone, has_colours(options.target)),
-        };
-        (self.write)(options.target, redact::cleaned(&line).as_bytes());
+        match self.write.take_lost() {
+            0 => {}
+            count => self.put(options, &lost(record.time, count)),
+        }
+        self.put(options, &record);
+    }
+}
+
+/// What is said in place of lines that there was no room for.
+fn lost(time: UnixMillis, count: u64) -> Record {
+    Record {
+        time,
+        level: Level::WARN,
+        source: None,
+        message: "log lines were lost, nobody read them".into(),
+        attributes: vec![("count".into(), Value::Int(count.into()))],
     }
 }
 
@@ -174,18 +282,6 @@ fn has_colours(target: Target) -> bool {
     match target {
         Target::Stdout => std::io::stdout().is_terminal(),
         Target::Stderr => std::io::stderr().is_terminal(),
-    }
-}
-
-fn write_to(target: Target, line: &[u8]) {
-    match target {
-        Target::Stdout => {
-            let mut out = std::io::stdout().lock();
-            let _ = out.write_all(line).and_then(|()| out.flush());
-        }
-        Target::Stderr => {
-            let _ = std::io::stderr().lock().write_all(line);
-        }
     }
 }
 

@@ -28,16 +28,31 @@ impl Clock for Noon {
 struct Bench {
     log: Arc<Log>,
     clock: Arc<Noon>,
-    seen: Arc<Mutex<Vec<u8>>>,
+    seen: Seen,
+}
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+struct Seen {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    lost: Arc<Mutex<u64>>,
+}
+
+impl Write for Seen {
+    fn line(&self, _: Target, line: &[u8]) {
+        self.bytes.lock().extend_from_slice(line);
+    }
+
+    fn take_lost(&self) -> u64 {
+        std::mem::take(&mut *self.lost.lock())
+    }
 }
 
 impl Bench {
     fn new(options: Options) -> Bench {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let clock = Arc::new(Noon::default());
-        let sink = seen.clone();
-        let write = move |_: Target, line: &[u8]| sink.lock().extend_from_slice(line);
-        let log = Arc::new(Log::new(options, clock.clone(), TimeZone::UTC, write));
+        let (seen, clock) = (Seen::default(), Arc::new(Noon::default()));
+        let log = Log::new(options, clock.clone(), TimeZone::UTC, seen.clone());
+        let log = Arc::new(log);
         Bench { log, clock, seen }
     }
 
@@ -45,7 +60,7 @@ impl Bench {
     fn lines(&self, work: impl FnOnce()) -> String {
         let layer = layer::RecordLayer(self.log.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), work);
-        String::from_utf8(std::mem::take(&mut *self.seen.lock())).unwrap()
+        String::from_utf8(std::mem::take(&mut *self.seen.bytes.lock())).unwrap()
     }
 }
 
@@ -59,7 +74,28 @@ fn level_words() {
     assert_eq!(level("Warning"), LevelFilter::WARN);
     assert_eq!(level("error"), LevelFilter::ERROR);
     assert_eq!(level("bogus"), LevelFilter::INFO);
-    assert_eq!(level_word("Debug"), "Debug");
+    assert_eq!(level_word("Debug", ""), "Debug");
+}
+
+#[test]
+fn options_are_those_of_the_configuration() {
+    let logging = Logging {
+        level: "warn".into(),
+        kind: Kind::Json,
+        stderr: true,
+        source: true,
+    };
+    let expected = Options {
+        target: Target::Stderr,
+        level: LevelFilter::WARN,
+        kind: Kind::Json,
+        source: true,
+    };
+    assert_eq!(Options::of(&logging, ""), expected);
+    let level = Options::of(&logging, "trace").level;
+    assert_eq!(level, LevelFilter::TRACE);
+    let default = Options::of(&Logging::default(), "info");
+    assert_eq!(default, plain("info"));
 }
 
 #[test]
@@ -162,4 +198,15 @@ fn the_level_may_change_while_the_program_runs() {
     assert!(is_shown());
     init(plain("error"), &env);
     assert!(!is_shown() && !tracing::enabled!(tracing::Level::WARN));
+}
+
+#[test]
+fn lost_lines_are_counted_in_the_log() {
+    let bench = Bench::new(plain("info"));
+    *bench.seen.lost.lock() = 5;
+    let text = bench.lines(|| (0..2).for_each(|_| tracing::info!("next")));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].ends_with("level=WARN msg=\"log lines were lost, nobody read them\" count=5"));
+    assert!(lines[1].ends_with("level=INFO msg=next"));
 }

@@ -138,7 +138,7 @@ fn prepare(path: &Path) -> Result {
 impl Load {
     /// Reports now and then until the end.
     async fn attend(&self, length: Duration) -> Result {
-        let mut signals = Signals::new(self.env.disk.as_ref())
+        let mut signals = Signals::new(self.env.disk.as_ref(), false)
             .map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
         let end = self.start + length;
         loop {

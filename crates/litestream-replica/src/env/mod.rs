@@ -49,7 +49,9 @@ pub enum Kind {
     Dir,
     /// A symbolic link (only from [`Disk::symlink_metadata`]).
     Symlink,
-    /// A device, FIFO, socket, …
+    /// A socket.
+    Socket,
+    /// A device, FIFO, …
     Other,
 }
 

@@ -16,7 +16,9 @@ mod polling;
 use std::fs::{self, OpenOptions};
 use std::future::Future;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{
+    DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt,
+};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -62,6 +64,8 @@ fn kind(file_type: fs::FileType) -> Kind {
         Kind::Dir
     } else if file_type.is_symlink() {
         Kind::Symlink
+    } else if file_type.is_socket() {
+        Kind::Socket
     } else {
         Kind::Other
     }

@@ -26,8 +26,8 @@ pub enum ValueKind {
     List,
 }
 
-/// A value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value. Its debug output shows no secret, also none that stands in a URL.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Value {
     /// See [`ValueKind::Text`].
     Text(String),
@@ -43,6 +43,20 @@ pub enum Value {
     Size(u64),
     /// See [`ValueKind::List`].
     List(Vec<String>),
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Text(text) => super::shown_url(text).fmt(f),
+            Value::Secret(secret) => secret.fmt(f),
+            Value::Bool(value) => value.fmt(f),
+            Value::Int(value) => value.fmt(f),
+            Value::Duration(nanos) => write!(f, "{nanos} ns"),
+            Value::Size(bytes) => write!(f, "{bytes} bytes"),
+            Value::List(list) => list.fmt(f),
+        }
+    }
 }
 
 /// One key.

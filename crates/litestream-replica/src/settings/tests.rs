@@ -119,6 +119,26 @@ fn query_parameters_and_providers() {
 }
 
 #[test]
+fn no_debug_output_shows_a_password() {
+    let own = keys(&[("type", "webdav"), ("webdav-url", "https://u:hunter2@h/x")]);
+    let storage = Storage::read(&own, &Keys::new()).unwrap();
+    let Storage::Webdav(webdav) = &storage else {
+        panic!("{storage:?}")
+    };
+    assert_eq!(
+        (webdav.url.as_str(), webdav.username.as_deref()),
+        ("https://h/x", Some("u"))
+    );
+    assert_eq!(
+        webdav.password.as_ref().map(Secret::expose),
+        Some("hunter2")
+    );
+    let url = Keys::url("sftp://u:hunter2@h/p");
+    let shown = format!("{own:?} {storage:?} {url:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn places_are_told_apart() {
     let same = |a: &str, b: &str| url(a).same_place(&url(b));
     assert!(same("s3://b/p", "s3://b/p?concurrency=3"));

@@ -16,7 +16,7 @@ pub struct Url {
     /// In lower case.
     pub scheme: String,
     /// User and password, decoded.
-    pub user: Option<(String, Option<super::Secret>)>,
+    pub user: Option<User>,
     /// With its port, decoded.
     pub host: String,
     /// Decoded; empty or with its leading slash.
@@ -67,6 +67,23 @@ impl Url {
         let clean = crate::url::clean_path(&self.path);
         clean.strip_prefix('/').map_or(clean.clone(), str::to_owned)
     }
+}
+
+/// User and password.
+pub type User = (String, Option<super::Secret>);
+
+/// A URL without its user, and that user. One that can't be read stays in place.
+pub fn without_user(text: &str) -> (String, Option<User>) {
+    let split = || {
+        let (scheme, rest) = text.split_once("://")?;
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (user, host) = authority.rsplit_once('@')?;
+        Some((
+            format!("{scheme}://{host}{path}"),
+            Some(user_info(user).ok()?),
+        ))
+    };
+    split().unwrap_or_else(|| (text.to_owned(), None))
 }
 
 /// A URL that may be printed: without user and password, and without the values of its query.

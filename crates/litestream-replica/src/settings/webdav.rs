@@ -1,5 +1,6 @@
 //! A folder on a WebDAV server.
 
+use super::url::without_user;
 use super::{Keys, Secret, Source, shown_url};
 use crate::{Error, Result};
 
@@ -26,10 +27,13 @@ impl Webdav {
             Some(url) => Some(format!("http://{}", url.host)),
             None => all.text("webdav-url"),
         };
-        let user = source.url.and_then(|url| url.user.clone());
+        let base = base.ok_or_else(|| Error::invalid("webdav-url required for webdav replica"))?;
+        // A name in the base URL is one like that in the replica's.
+        let (base, in_base) = without_user(&base);
+        let user = source.url.and_then(|url| url.user.clone()).or(in_base);
         let (name, password) = user.unwrap_or_default();
         Ok(Webdav {
-            url: base.ok_or_else(|| Error::invalid("webdav-url required for webdav replica"))?,
+            url: base,
             username: all
                 .text("webdav-username")
                 .or(Some(name).filter(|n| !n.is_empty())),

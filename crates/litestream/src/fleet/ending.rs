@@ -17,6 +17,9 @@ use crate::staging::list_level;
 /// The one attempt that no time is set for ends after this.
 const ONE_ATTEMPT: Duration = Duration::from_secs(30);
 
+/// What is left of a time that has passed.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// Says that nobody wants to wait any more: a second signal.
 pub type Interrupt = watch::Receiver<bool>;
 
@@ -106,7 +109,29 @@ impl fmt::Display for Unfinished {
     }
 }
 
-impl Ending<'_> {
+impl<'a> Ending<'a> {
+    /// The longest that a final sync takes.
+    pub(super) fn limit(&self) -> Duration {
+        if self.timeout.is_zero() {
+            ONE_ATTEMPT
+        } else {
+            self.timeout
+        }
+    }
+
+    /// The same with what is left after some time.
+    pub(super) fn later(&self, passed: Duration) -> Ending<'a> {
+        // Zero has a meaning of its own.
+        let left = self.timeout.saturating_sub(passed).max(SHORTEST);
+        Ending {
+            timeout: left.min(self.timeout),
+            interval: self.interval,
+            interrupt: self.interrupt.clone(),
+            abandon: self.abandon,
+            tell: self.tell,
+        }
+    }
+
     /// Returns when nobody wants to wait any more.
     pub(super) async fn interrupted(&self) {
         let mut interrupt = self.interrupt.clone();
@@ -142,11 +167,7 @@ pub(super) async fn final_sync(
     let clock = &env.clock;
     let start = clock.monotonic();
     let tell = |attempt: Attempt<'_>| (ending.tell)(&settings.path, attempt);
-    let limit = if ending.timeout.is_zero() {
-        ONE_ATTEMPT
-    } else {
-        ending.timeout
-    };
+    let limit = ending.limit();
     let interrupted = |attempts| {
         let elapsed = clock.monotonic().since(start);
         tell(Attempt::Interrupted { attempts, elapsed });

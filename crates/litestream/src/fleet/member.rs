@@ -47,12 +47,12 @@ pub enum FleetError {
     /// It is stopped.
     #[error("database not open: {}", .0.display())]
     NotOpen(std::path::PathBuf),
+    /// It was unregistered.
+    #[error("database not found: {}", .0.display())]
+    Gone(std::path::PathBuf),
     /// Not everything is in its replicas.
     #[error("{0}")]
     Unfinished(Unfinished),
-    /// It took too long.
-    #[error("no answer within {} seconds", .0.as_secs_f64())]
-    TimedOut(Duration),
     /// The engine said no.
     #[error("{0}")]
     Engine(#[from] Error),
@@ -85,6 +85,8 @@ struct State {
     running: Option<Arc<Replicator>>,
     /// How it stood when it was stopped.
     last: Status,
+    /// It was stopped for good.
+    is_gone: bool,
 }
 
 impl Member {
@@ -96,6 +98,7 @@ impl Member {
                 phase: Phase::Stopped,
                 running: None,
                 last: Status::default(),
+                is_gone: false,
             }),
             turn: tokio::sync::Mutex::default(),
         }
@@ -154,13 +157,25 @@ impl Member {
         self.start_now()
     }
 
+    /// The turn of a member that nobody else has seen yet.
+    pub(super) fn first_turn(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.turn.try_lock().ok()
+    }
+
+    /// For whoever has the turn. The state is not locked while the file system is asked.
     pub(super) fn start_now(&self) -> Result<Changed, FleetError> {
-        let mut state = self.state.lock();
-        if state.running.is_some() {
-            return Ok(Changed::Already);
+        {
+            let state = self.state.lock();
+            if state.is_gone {
+                return Err(FleetError::Gone(self.path().to_owned()));
+            }
+            if state.running.is_some() {
+                return Ok(Changed::Already);
+            }
         }
         let replicas = self.spec.replicas.clone();
         let running = Replicator::start(self.spec.settings.clone(), replicas, self.env.clone())?;
+        let mut state = self.state.lock();
         state.running = Some(Arc::new(running));
         state.phase = Phase::Running;
         Ok(Changed::Now)
@@ -192,10 +207,39 @@ impl Member {
     /// Ends its replication with a final sync. If that fails it goes on as before, unless it is `forced`: then it is stopped all the same,
     /// and what was not sent stays in its WAL and local files.
     pub async fn stop(&self, ending: &Ending<'_>, forced: bool) -> Result<Changed, FleetError> {
-        let _turn = self.turn.lock().await;
+        self.give_up(ending, forced, false).await
+    }
+
+    /// Whether it was stopped for good.
+    pub fn is_gone(&self) -> bool {
+        self.state.lock().is_gone
+    }
+
+    /// The same; `for_good`: it can't be started again once it is stopped.
+    pub(super) async fn give_up(
+        &self,
+        ending: &Ending<'_>,
+        forced: bool,
+        for_good: bool,
+    ) -> Result<Changed, FleetError> {
+        let clock = &self.env.clock;
+        let start = clock.monotonic();
+        let _turn = tokio::select! {
+            turn = self.turn.lock() => turn,
+            () = clock.sleep_async(ending.limit()) => return Err(FleetError::Unfinished(Unfinished::TimedOut {
+                attempts: 0,
+                cause: "another start or stop of this database is under way".to_owned(),
+            })),
+            () = ending.interrupted() => {
+                return Err(FleetError::Unfinished(Unfinished::Interrupted { attempts: 0 }));
+            }
+        };
+        // One limit for both, waiting and sync.
+        let ending = &ending.later(clock.monotonic().since(start));
         let running = {
             let mut state = self.state.lock();
             let Some(running) = state.running.clone() else {
+                state.is_gone |= for_good;
                 return Ok(Changed::Already);
             };
             state.phase = Phase::Stopping;
@@ -223,6 +267,7 @@ impl Member {
         state.last = running.status();
         state.running = None;
         state.phase = Phase::Stopped;
+        state.is_gone |= for_good;
         drop(state);
         synced
             .map(|()| Changed::Now)

@@ -6,22 +6,19 @@ mod session;
 mod shutdown;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use litestream_replica::env::Env;
-use litestream_replica::{SharedReplica, url};
+use litestream_replica::settings::Storage;
 use tracing::info;
 
 use super::{runtime, version};
-use crate::args::{Parsed, table};
+use crate::args::Parsed;
+use crate::config::{self, Config, Loaded};
+use crate::daemon::Daemon;
 use crate::exec;
 use crate::failure::{Failure, Result};
-use crate::log::{self, Options, Target};
-use crate::{dispatch, place};
-
-/// Snapshots older than this go with `-enforce-retention`.
-const SNAPSHOT_RETENTION: Duration = Duration::from_hours(24);
+use crate::{log, monitor, place};
 
 /// What to do once replication is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +36,11 @@ enum Mode {
 
 /// Everything a run needs.
 struct Job {
-    database: PathBuf,
-    replica: SharedReplica,
-    restore_if_missing: bool,
+    daemon: Arc<Daemon>,
+    /// There is a configuration that can be read again.
+    reloads: bool,
+    /// Restores every database that is missing.
+    restore_missing: bool,
     mode: Mode,
     env: Env,
 }
@@ -49,46 +48,64 @@ struct Job {
 /// Runs until told to stop.
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
     check_positionals(parsed)?;
-    dispatch::check_available(parsed)?;
-    let mode = mode(parsed)?;
-
-    let level = log::level_word(&parsed.utf8("log-level"));
-    log::init(Options::plain(Target::Stdout, &level), env);
+    check_flags(parsed)?;
+    let source = parsed
+        .positionals
+        .is_empty()
+        .then(|| config::Origin::of(parsed))
+        .transpose()?;
+    let loaded = match &source {
+        Some(origin) => origin.load(env)?,
+        None => Loaded::empty()?,
+    };
+    let mode = mode(parsed, &loaded.config)?;
+    let monitor = monitor::Options::of(&loaded.config)?;
+    let logging = &loaded.config.logging;
+    let level = parsed.utf8("log-level");
+    log::init(log::Options::of(logging, &level), env);
     info!(
         version = version::VERSION,
-        level,
+        level = log::level_word(&level, &logging.level),
         sqlite = litestream::sqlite_version(),
         "litestream"
     );
-
-    if parsed.positionals.len() > 2 {
-        return Err(Failure::new(
-            "multiple replicas on a single database are no longer supported",
-        ));
+    loaded.log_warnings();
+    let mut config = loaded.config;
+    let reloads = source.is_some();
+    if !reloads {
+        config.databases = vec![from_arguments(parsed, env)?];
     }
-    let database = place::database(&parsed.positionals[0], env)?;
-    let replica_url = place::utf8(&parsed.positionals[1])?;
+    let once = matches!(mode, Mode::Once { .. });
     let job = Job {
-        replica: url::open(replica_url, env, Some(&database)).map_err(Failure::new)?,
-        database,
-        restore_if_missing: parsed.bool("restore-if-db-not-exists"),
+        daemon: Daemon::new(config, source, level, once, env)?,
+        reloads,
+        restore_missing: parsed.bool("restore-if-db-not-exists"),
         mode,
         env: env.clone(),
     };
     let runtime = runtime()?;
-    let result = runtime.block_on(session::run(&job));
+    let result = runtime.block_on(session::run(&job, monitor));
     // A hanging upload must not keep the process alive.
     runtime.shutdown_background();
     result
 }
 
+/// `replicate DB URL`: one database with defaults for everything.
+fn from_arguments(parsed: &Parsed, env: &Env) -> Result<config::Entry> {
+    let [database, url] = parsed.positionals.as_slice() else {
+        return Err(Failure::new(
+            "multiple replicas on a single database are no longer supported",
+        ));
+    };
+    let database = place::database(database, env)?;
+    let storage = Storage::from_url(place::utf8(url)?).map_err(Failure::new)?;
+    let replica = config::ReplicaEntry::new(storage);
+    Ok(config::Entry::new(database, vec![replica]))
+}
+
 fn check_positionals(parsed: &Parsed) -> Result {
     match parsed.positionals.as_slice() {
-        [] if parsed.is_given("config") => dispatch::check_available(parsed),
-        [] => Err(Failure::with_try(
-            format!("no database given: {}", table::NO_CONFIG),
-            "litestream replicate /path/to/db file:///path/to/backup",
-        )),
+        [] => Ok(()),
         [_, ..] if parsed.is_given("config") => Err(Failure::new(
             "cannot specify a replica URL and the -config flag",
         )),
@@ -109,35 +126,38 @@ fn check_positionals(parsed: &Parsed) -> Result {
     }
 }
 
-fn mode(parsed: &Parsed) -> Result<Mode> {
-    let exec = parsed.utf8("exec");
-    let (once, snapshot, retention) = (
-        parsed.bool("once"),
-        parsed.bool("force-snapshot"),
-        parsed.bool("enforce-retention"),
-    );
-    if once && !exec.is_empty() {
+fn check_flags(parsed: &Parsed) -> Result {
+    let once = parsed.bool("once");
+    if once && !parsed.utf8("exec").is_empty() {
         return Err(Failure::new("cannot specify -once flag with -exec"));
     }
-    for (name, given) in [
-        ("force-snapshot", snapshot),
-        ("enforce-retention", retention),
-    ] {
-        if given && !once {
+    for name in ["force-snapshot", "enforce-retention"] {
+        if parsed.bool(name) && !once {
             return Err(Failure::new(format!(
                 "cannot specify -{name} flag without -once"
             )));
         }
     }
-    Ok(match (once, exec.is_empty()) {
-        (true, _) => Mode::Once {
-            snapshot,
-            retention,
-        },
-        (false, true) => Mode::Daemon,
-        (false, false) => Mode::Exec {
-            words: exec::split(&exec)?,
-            environment: exec::child_environment(&parsed.utf8("log-level")),
-        },
+    Ok(())
+}
+
+fn mode(parsed: &Parsed, config: &Config) -> Result<Mode> {
+    let flag = parsed.utf8("exec");
+    let exec = if flag.is_empty() { &config.exec } else { &flag };
+    if parsed.bool("once") {
+        if !exec.is_empty() {
+            return Err(Failure::new("cannot specify -once flag with -exec"));
+        }
+        return Ok(Mode::Once {
+            snapshot: parsed.bool("force-snapshot"),
+            retention: parsed.bool("enforce-retention"),
+        });
+    }
+    if exec.is_empty() {
+        return Ok(Mode::Daemon);
+    }
+    Ok(Mode::Exec {
+        words: exec::split(exec)?,
+        environment: exec::child_environment(&parsed.utf8("log-level")),
     })
 }

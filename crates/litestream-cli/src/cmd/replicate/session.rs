@@ -1,4 +1,4 @@
-//! A run of `replicate`: restore if missing, start, then wait for a signal, a child, or one sync.
+//! A run of `replicate`: restore what is missing, start, then wait for a signal, a child, or one sync.
 //!
 //! Promise: once replication has started, every way out ends with [`shutdown`].
 
@@ -6,74 +6,70 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litestream::restore::{self, IntegrityCheck, RestoreError, Target};
-use litestream::{Error, Policy, Replicator, Settings, env::Kind};
-use litestream_replica::Level;
+use litestream::Error;
+use litestream::env::Kind;
+use litestream::fleet::Member;
 use tokio::process::Child;
-use tracing::info;
+use tracing::{error, info};
 
-use super::shutdown::{self, Ending, log_signal};
-use super::{Job, Mode, SNAPSHOT_RETENTION};
-use crate::args::duration;
+use super::shutdown::{self, Ends, log_signal};
+use super::{Job, Mode};
+use crate::config::{Config, Source};
+use crate::daemon;
 use crate::exec;
 use crate::failure::{Failure, Result};
-use crate::signals::{Signal, Signals};
-use crate::{health, systemd, view};
+use crate::monitor;
+use crate::services::Services;
+use crate::signals::{Event, Signal, Signals};
 
 /// How long an `-exec` child waits for what was committed before to be replicated.
 const FIRST_SYNC_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs a job to its end.
-pub async fn run(job: &Job) -> Result {
-    let signals = Signals::new(job.env.disk.as_ref())
+pub async fn run(job: &Job, options: monitor::Options) -> Result {
+    // Only what came from a file can be read again.
+    let reloads = job.reloads && !matches!(job.mode, Mode::Once { .. });
+    let signals = Signals::new(job.env.disk.as_ref(), reloads)
         .map_err(|e| Failure::new(format!("cannot handle signals: {e}")));
     let mut signals = signals?;
-    if job.restore_if_missing {
-        tokio::select! {
-            result = restore_if_missing(job) => result?,
-            signal = signals.next() => {
-                log_signal(signal);
-                info!("litestream shut down");
-                return Err(Failure::new(format!(
-                    "{}: restore before replication interrupted by signal",
-                    job.database.display()
-                ))
-                .code(signal.exit_code()));
-            }
+    let config = job.daemon.config();
+    tokio::select! {
+        result = daemon::restore_missing(&config, job.restore_missing, &job.env) => result?,
+        signal = signals.next() => {
+            log_signal(signal);
+            info!("litestream shut down");
+            return Err(interrupted(&config, job, signal));
         }
     }
-    let mut settings = Settings::for_database(&job.database);
-    if matches!(job.mode, Mode::Once { .. }) {
-        // It ends too soon for anything by the clock.
-        settings.policy = Policy::uploads_only();
-    }
-    let interval = duration::format(settings.sync_interval);
-    let replicator = Replicator::start(settings, vec![job.replica.clone()], job.env.clone())
-        .map_err(Failure::new)?;
-    info!(path = %job.database.display(), "initialized db");
-    info!(
-        r#type = job.replica.kind(), path = job.replica.location(), "sync-interval" = %interval, "replicating to"
-    );
-    systemd::ready("replicating 1 database");
-    let replicator = Arc::new(replicator);
-    systemd::watch(is_alive(&replicator, job), &job.env);
+    let started = match job.daemon.start().await {
+        Ok(()) => Services::start(&job.daemon, options).await,
+        Err(failure) => Err(failure),
+    };
+    let services = match started {
+        Ok(services) => services,
+        Err(failure) => {
+            // What was started by then is ended as ever.
+            let closed = shutdown::run(job, None, &mut signals, Ends::Abandon).await;
+            return closed.and(Err(failure));
+        }
+    };
     match &job.mode {
         Mode::Daemon => {
-            log_signal(signals.next().await);
-            shutdown::run(job, &replicator, &mut signals, Ending::Sync).await
+            log_signal(ending(job, &mut signals).await);
+            shutdown::run(job, Some(services), &mut signals, Ends::Sync).await
         }
         Mode::Once {
             snapshot,
             retention,
-        } => once(job, &replicator, &mut signals, *snapshot, *retention).await,
+        } => once(job, services, &mut signals, *snapshot, *retention).await,
         Mode::Exec { words, environment } => {
-            let child = child(job, &replicator, &mut signals, words, environment).await;
-            let ending = if matches!(child, Err(Stopped::Now(_))) {
-                Ending::Abandon
+            let child = child(job, &mut signals, words, environment).await;
+            let ends = if matches!(child, Err(Stopped::Now(_))) {
+                Ends::Abandon
             } else {
-                Ending::Sync
+                Ends::Sync
             };
-            let closed = shutdown::run(job, &replicator, &mut signals, ending).await;
+            let closed = shutdown::run(job, Some(services), &mut signals, ends).await;
             match (child, closed) {
                 (Ok(()), closed) => closed,
                 // A signal to the whole process group, of which the child's end was seen first.
@@ -97,94 +93,97 @@ pub async fn run(job: &Job) -> Result {
     }
 }
 
-/// Whether the worker of the database gets on. Where somebody holds a lock for ever there is no answer, which is one.
-fn is_alive(replicator: &Arc<Replicator>, job: &Job) -> Arc<dyn Fn() -> bool + Send + Sync> {
-    let replicator = Arc::downgrade(replicator);
-    let clock = job.env.clock.clone();
-    Arc::new(move || {
-        // One that was given up does nothing that could hang.
-        let busy = replicator
-            .upgrade()
-            .map(|r| view::busy_since(&r.status().seen));
-        !health::is_stuck(busy.flatten(), clock.now())
-    })
+/// Which databases are not there yet.
+fn interrupted(config: &Config, job: &Job, signal: Signal) -> Failure {
+    let paths = config
+        .databases
+        .iter()
+        .filter_map(|entry| match &entry.source {
+            Source::Path(path) if job.env.disk.metadata(path).is_err() => Some(path),
+            _ => None,
+        });
+    let names: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+    let text = format!(
+        "{}: restore before replication interrupted by signal",
+        names.join(", ")
+    );
+    Failure::new(text).code(signal.exit_code())
 }
 
-/// Restores the database if there is none but a backup.
-async fn restore_if_missing(job: &Job) -> Result {
-    match job.env.disk.metadata(&job.database) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        _ => {
-            info!(path = %job.database.display(), "database exists, skipping restore");
-            return Ok(());
+/// Waits for the signal to end; a signal to read the configuration again is obeyed meanwhile.
+async fn ending(job: &Job, signals: &mut Signals) -> Signal {
+    loop {
+        match signals.event().await {
+            Event::End(signal) => return signal,
+            Event::Reload => reload(job).await,
         }
     }
-    info!(path = %job.database.display(), "attempting restore before replication");
-    let request = restore::Request {
-        output: job.database.clone(),
-        target: Target::Latest,
-        parallelism: 8,
-        force: false,
-        integrity_check: IntegrityCheck::None,
-        vfs: None,
-    };
-    match restore::run(&request, job.replica.clone(), &job.env, &|_| {}).await {
-        Ok(_) => info!(path = %job.database.display(), "restore completed"),
-        Err(RestoreError::NoBackup) if is_empty(job).await? => {
-            info!(path = %job.database.display(), "no backup found, starting fresh");
-        }
-        Err(e) => return Err(Failure::new(format!("restore failed: {e}"))),
-    }
-    Ok(())
 }
 
-/// Files without a chain that leads to a state are a damaged backup, and no reason to start afresh over it.
-async fn is_empty(job: &Job) -> Result<bool> {
-    for level in Level::all() {
-        let files = job.replica.list(level, None, false).await;
-        if !files
-            .map_err(|e| Failure::new(format!("restore failed: {e}")))?
-            .is_empty()
-        {
-            return Ok(false);
-        }
+async fn reload(job: &Job) {
+    info!("hangup received, reading the configuration again");
+    if let Err(text) = job.daemon.reload_file().await {
+        error!(
+            error = text,
+            "the configuration was not reloaded, the old one stays in force"
+        );
     }
-    let old = job.replica.list_v3().await;
-    let old = old.map_err(|e| Failure::new(format!("restore failed: {e}")))?;
-    Ok(old.is_empty())
 }
 
-/// `-once`. A signal ends the run before its end, with an error: not everything was replicated.
+/// `-once`: every database is tried, whatever becomes of the others. A signal ends the run before its end, with an error: not everything was
+/// replicated.
 async fn once(
     job: &Job,
-    replicator: &Replicator,
+    services: Services,
     signals: &mut Signals,
     snapshot: bool,
     retention: bool,
 ) -> Result {
     let result = tokio::select! {
-        result = sync_once(job, replicator, snapshot, retention) => result,
+        result = all_once(job, snapshot, retention) => result,
         signal = signals.next() => {
             log_signal(signal);
-            Err(Failure::new(format!("{}: one-shot replication interrupted by signal", job.database.display()))
-                .code(signal.exit_code()))
+            Err(Failure::new("one-shot replication interrupted by signal").code(signal.exit_code()))
         }
     };
     if result.is_ok() {
         info!("one-shot replication complete");
     }
     info!("replication complete, litestream shutting down");
-    let ending = if result.is_ok() {
-        Ending::Sync
+    let ends = if result.is_ok() {
+        Ends::Sync
     } else {
-        Ending::Abandon
+        Ends::Abandon
     };
-    let closed = shutdown::run(job, replicator, signals, ending).await;
+    let closed = shutdown::run(job, Some(services), signals, ends).await;
     result.and(closed)
 }
 
-async fn sync_once(job: &Job, replicator: &Replicator, snapshot: bool, retention: bool) -> Result {
-    let path = job.database.display();
+async fn all_once(job: &Job, snapshot: bool, retention: bool) -> Result {
+    let mut failures = Vec::new();
+    for member in job.daemon.fleet.members() {
+        if let Err(failure) = sync_once(job, &member, snapshot, retention).await {
+            failures.push(failure.message);
+        }
+    }
+    match failures.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Failure::new(one)),
+        several => Err(Failure::new(format!(
+            "{} databases could not be replicated: {}",
+            several.len(),
+            several.join("; ")
+        ))),
+    }
+}
+
+async fn sync_once(job: &Job, member: &Arc<Member>, snapshot: bool, retention: bool) -> Result {
+    let path = member.path().display();
+    let Some(replicator) = member.replicator() else {
+        return Err(Failure::new(format!(
+            "sync database {path}: it was stopped"
+        )));
+    };
     info!(path = %path, "syncing database");
     replicator
         .sync_with_snapshots()
@@ -193,7 +192,9 @@ async fn sync_once(job: &Job, replicator: &Replicator, snapshot: bool, retention
             Error::NoDatabase(_) | Error::NoPosition => Failure::new(format!(
                 "sync replica for {path}: no position, waiting for data"
             )),
-            Error::Replica(_) => Failure::new(format!("sync replica for {path}: {e}")),
+            Error::Replica(_) | Error::Upload(_) => {
+                Failure::new(format!("sync replica for {path}: {e}"))
+            }
             e => Failure::new(format!("sync database {path}: {e}")),
         })?;
     if snapshot {
@@ -205,7 +206,8 @@ async fn sync_once(job: &Job, replicator: &Replicator, snapshot: bool, retention
     }
     if retention {
         info!(path = %path, "enforcing retention");
-        let done = replicator.enforce_retention(SNAPSHOT_RETENTION).await;
+        let keep = job.daemon.config().snapshot_retention;
+        let done = replicator.enforce_retention(keep).await;
         done.map_err(|e| Failure::new(format!("enforce retention for {path}: {e}")))?;
     }
     Ok(())
@@ -221,44 +223,56 @@ enum Stopped {
     Now(Failure),
 }
 
+/// Brings what was committed before into the replicas, as far as that works. A failure is in the log and tried again; nobody need wait for that.
+async fn first_sync(job: &Job) {
+    let syncs = job
+        .daemon
+        .fleet
+        .members()
+        .into_iter()
+        .map(|member| async move {
+            let there = job.env.disk.metadata(member.path());
+            if there.is_ok_and(|m| m.kind == Kind::File) {
+                let _ = member.sync(true).await;
+            }
+        });
+    futures_util::future::join_all(syncs).await;
+}
+
 /// `-exec`: what was committed before is replicated first, then the child runs to its end.
 async fn child(
     job: &Job,
-    replicator: &Replicator,
     signals: &mut Signals,
     words: &[String],
     environment: &[(&str, std::ffi::OsString)],
 ) -> std::result::Result<(), Stopped> {
-    if job
-        .env
-        .disk
-        .metadata(&job.database)
-        .is_ok_and(|m| m.kind == Kind::File)
-    {
-        tokio::select! {
-            // A failure is in the log and tried again; the child need not wait for that.
-            _ = replicator.sync() => {}
-            () = job.env.clock.sleep_async(FIRST_SYNC_WAIT) => {}
-            signal = signals.next() => {
-                log_signal(signal);
-                let text = "signal received before the exec command was started";
-                return Err(Stopped::Because(Failure::new(text).code(signal.exit_code())));
-            }
+    tokio::select! {
+        () = first_sync(job) => {}
+        () = job.env.clock.sleep_async(FIRST_SYNC_WAIT) => {}
+        signal = signals.next() => {
+            log_signal(signal);
+            let text = "signal received before the exec command was started";
+            return Err(Stopped::Because(Failure::new(text).code(signal.exit_code())));
         }
     }
     let mut child = exec::start(words, environment).map_err(Stopped::Because)?;
-    let signal = tokio::select! {
-        // A signal to the whole process group may end the child, too: that it came must not be missed.
-        biased;
-        signal = signals.next() => signal,
-        status = child.wait() => {
-            info!("subprocess exited, litestream shutting down");
-            let status = status.map_err(|e| wait_failed(&e))?;
-            return match (exec::failure(status), status.signal()) {
-                (Some(failure), Some(number)) => Err(Stopped::Killed(number, failure)),
-                (Some(failure), None) => Err(Stopped::Because(failure)),
-                (None, _) => Ok(()),
-            };
+    let signal = loop {
+        tokio::select! {
+            // A signal to the whole process group may end the child, too: that it came must not be missed.
+            biased;
+            event = signals.event() => match event {
+                Event::End(signal) => break signal,
+                Event::Reload => reload(job).await,
+            },
+            status = child.wait() => {
+                info!("subprocess exited, litestream shutting down");
+                let status = status.map_err(|e| wait_failed(&e))?;
+                return match (exec::failure(status), status.signal()) {
+                    (Some(failure), Some(number)) => Err(Stopped::Killed(number, failure)),
+                    (Some(failure), None) => Err(Stopped::Because(failure)),
+                    (None, _) => Ok(()),
+                };
+            }
         }
     };
     log_signal(signal);

@@ -5,29 +5,30 @@ mod plan;
 mod plan_v3;
 pub(super) mod progress;
 
-use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
 use litestream::restore::{
-    Backup, IntegrityCheck, Outcome, Request, RestoreError, Target, choose, run as restore,
+    Backup, Event, IntegrityCheck, Outcome, Request, RestoreError, Target, choose, run as restore,
+    run_any,
 };
 use litestream_replica::env::{Env, Kind, UnixMillis};
-use litestream_replica::{Level, SharedReplica, url};
+use litestream_replica::{Level, SharedReplica};
 use ltx::Txid;
 use serde::Serialize;
 use tracing::{debug, info};
 
 use super::runtime;
-use crate::args::{Parsed, table};
+use super::source::Source;
+use crate::args::Parsed;
 use crate::failure::{Failure, Result};
 use crate::signals::{Signal, Signals};
-use crate::{dispatch, log, out, place, time};
+use crate::{log, out, time};
 use progress::{Display, Mode};
 
 /// What was asked for, checked.
 struct Job {
-    url: String,
+    source: Source,
     request: Request,
     check_word: String,
     dry_run: bool,
@@ -60,21 +61,20 @@ struct Document<'a> {
 /// Restores, or says what would be restored.
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let job = job(parsed, env)?;
-    let options = log::Options::plain(log::Target::Stderr, &log::level_word(""));
+    let options = log::Options::plain(log::Target::Stderr, &log::level_word("", ""));
     log::init(options, env);
     if parsed.bool("if-db-not-exists") && exists(&job)? {
         return job.skip("database already exists, skipping");
     }
-    let replica = url::open(&job.url, env, None).map_err(Failure::new)?;
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::new(env.disk.as_ref())
+        let mut signals = Signals::new(env.disk.as_ref(), false)
             .map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
         if let Some(interval) = job.follow {
-            return follow::run(&job, interval, &replica, &mut signals).await;
+            return follow::run(&job, interval, job.source.first(), &mut signals).await;
         }
         tokio::select! {
-            result = job.perform(&replica) => result,
+            result = job.perform() => result,
             signal = signals.next() => Err(job.interrupted(signal)),
         }
     });
@@ -90,11 +90,10 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
         _ => {
             return Err(Failure::with_try(
                 "database path or replica URL required",
-                "litestream restore -o /path/to/db file:///path/to/backup",
+                "litestream restore -o /path/to/db s3://bucket/prefix",
             ));
         }
     };
-    let is_replica = place::is_replica(arg);
     let check_word = parsed.utf8("integrity-check");
     let integrity_check = match check_word.as_str() {
         "none" => IntegrityCheck::None,
@@ -118,30 +117,21 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
     let progress = Mode::parse(&parsed.utf8("progress"))?;
     let target = target(parsed)?;
     let follow = follow::interval(parsed, target)?;
-    if !is_replica {
-        if !parsed.is_given("config") {
-            return Err(no_config(arg));
+    let source = Source::of(parsed, arg, env)?;
+    let output = match (parsed.text("o"), &source.database) {
+        (given, _) if !given.is_empty() => given.into(),
+        (_, Some((path, _))) => path.clone(),
+        (_, None) => {
+            return Err(Failure::with_try(
+                "-o is required when restoring from a replica URL",
+                format!("litestream restore -o /path/to/db {}", source.name),
+            ));
         }
-        dispatch::check_available(parsed)?;
-    }
-    if parsed.is_given("config") {
-        return Err(Failure::new(
-            "cannot specify a replica URL and the -config flag",
-        ));
-    }
-    dispatch::check_available(parsed)?;
-    let url = place::utf8(arg)?.to_owned();
-    let output = parsed.text("o");
-    if output.is_empty() {
-        return Err(Failure::with_try(
-            "-o is required when restoring from a replica URL",
-            format!("litestream restore -o /path/to/db {url}"),
-        ));
-    }
+    };
     Ok(Job {
-        url,
+        source,
         request: Request {
-            output: output.into(),
+            output,
             target,
             parallelism,
             force: parsed.bool("force"),
@@ -156,20 +146,6 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
         follow,
         env: env.clone(),
     })
-}
-
-fn no_config(database: &OsStr) -> Failure {
-    Failure::with_try(
-        format!(
-            "cannot look up the replica of {}: {}",
-            database.display(),
-            table::NO_CONFIG
-        ),
-        format!(
-            "litestream restore -o {} file:///path/to/backup",
-            database.display()
-        ),
-    )
 }
 
 /// The state that `-txid` or `-timestamp` names.
@@ -226,7 +202,7 @@ impl Job {
     fn skip(&self, reason: &str) -> Result {
         info!("{reason}");
         self.document(
-            &place::scheme(&self.url),
+            self.source.first().kind(),
             None,
             Duration::ZERO,
             Some(reason),
@@ -255,23 +231,29 @@ impl Job {
         })?)
     }
 
-    async fn perform(&self, replica: &SharedReplica) -> Result {
+    async fn perform(&self) -> Result {
+        let first = self.source.first();
         if self.dry_run {
-            return match choose(self.request.target, replica).await {
-                Ok(backup) => self.print_plan(&backup, replica),
-                Err(error) => self.failed(error, replica).await,
+            return match choose(self.request.target, first).await {
+                Ok(backup) => self.print_plan(&backup, first),
+                Err(error) => self.failed(error, first).await,
             };
         }
         let start = self.env.clock.monotonic();
         let display = Display::new(self.progress, self.env.clock.clone());
-        let result = restore(&self.request, replica.clone(), &self.env, &|event| {
-            display.show(event);
-        })
-        .await;
+        let show = |event: Event| display.show(event);
+        let result = match self.source.replicas.as_slice() {
+            [only] => restore(&self.request, only.clone(), &self.env, &show)
+                .await
+                .map(|outcome| (outcome, only)),
+            several => run_any(&self.request, several, &self.env, &show)
+                .await
+                .map(|restored| (restored.outcome, &several[restored.replica])),
+        };
         display.finish();
-        let outcome: Outcome = match result {
-            Ok(outcome) => outcome,
-            Err(error) => return self.failed(error, replica).await,
+        let (outcome, replica) = match result {
+            Ok(restored) => restored,
+            Err(error) => return self.failed(error, first).await,
         };
         if self.request.integrity_check != IntegrityCheck::None {
             info!("post-restore integrity check passed");
@@ -291,7 +273,7 @@ impl Job {
 
     fn print_plan(&self, backup: &Backup, replica: &SharedReplica) -> Result {
         let target = self.output();
-        let (source, target_path, replica) = (self.url.as_str(), &*target, replica.kind());
+        let (source, target_path, replica) = (self.source.name.as_str(), &*target, replica.kind());
         out::print(&match (backup, self.json) {
             (Backup::Ltx(plan), json) => {
                 let shown = plan::Shown {

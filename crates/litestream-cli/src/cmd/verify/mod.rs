@@ -12,17 +12,18 @@ use litestream::Settings;
 use litestream::verify::{
     Depth, Memory, Options, Repaired, Report, Target, database, repair, run as verify,
 };
+use litestream_replica::SharedReplica;
 use litestream_replica::env::{Env, Kind};
-use litestream_replica::{SharedReplica, url};
 use tracing::{info, warn};
 
 use super::restore::progress::Mode;
+use super::source::Source;
 use super::{restore, runtime};
-use crate::args::{Parsed, table};
+use crate::args::Parsed;
 use crate::failure::{Failure, Result};
 use crate::signals::Signals;
 use crate::testtool::parse_size;
-use crate::{dispatch, log, out, place};
+use crate::{log, out, place};
 use progress::Display;
 
 /// Something is lost or wrong.
@@ -45,7 +46,7 @@ struct Job {
 /// Verifies a replica.
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let job = job(parsed, env)?;
-    let options = log::Options::plain(log::Target::Stderr, &log::level_word(""));
+    let options = log::Options::plain(log::Target::Stderr, &log::level_word("", ""));
     log::init(options, env);
     let mut memory = match &job.state {
         Some(path) => Memory::load(env, path).map_err(Failure::new)?,
@@ -53,7 +54,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     };
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let mut signals = Signals::new(env.disk.as_ref())
+        let mut signals = Signals::new(env.disk.as_ref(), false)
             .map_err(|e| Failure::new(format!("cannot handle signals: {e}")))?;
         tokio::select! {
             result = job.perform(&mut memory) => result,
@@ -84,39 +85,24 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
 }
 
 fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
-    if parsed.bool("all") {
-        return Err(Failure::with_try(
-            format!("-all: {}", table::NO_CONFIG),
-            "litestream verify /path/to/db file:///path/to/backup",
-        ));
-    }
-    let (db, replica) = match parsed.positionals.as_slice() {
-        [replica] if place::is_replica(replica) => (None, replica),
-        [db, replica] if place::is_replica(replica) => (Some(place::database(db, env)?), replica),
-        [_, _, _, ..] => return Err(Failure::new("too many arguments")),
-        [db] if !db.is_empty() => {
-            return Err(Failure::with_try(
-                format!(
-                    "cannot look up the replica of {}: {}",
-                    db.display(),
-                    table::NO_CONFIG
-                ),
-                format!("litestream verify {} file:///path/to/backup", db.display()),
-            ));
+    let (db, source) = match parsed.positionals.as_slice() {
+        [one] if !one.is_empty() => {
+            let source = Source::of(parsed, one, env)?;
+            (source.database.clone(), source)
         }
+        [db, replica] if place::is_replica(replica) => {
+            let path = place::database(db, env)?;
+            let settings = Settings::for_database(&path);
+            (Some((path, settings)), Source::of(parsed, replica, env)?)
+        }
+        [_, _, ..] => return Err(Failure::new("too many arguments")),
         _ => {
             return Err(Failure::with_try(
-                "replica URL required",
+                "database path or replica URL required",
                 "litestream verify file:///path/to/backup",
             ));
         }
     };
-    if parsed.is_given("config") {
-        return Err(Failure::new(
-            "cannot specify a replica URL and the -config flag",
-        ));
-    }
-    dispatch::check_available(parsed)?;
     let options = options(parsed)?;
     let repair = parsed.bool("repair");
     if repair && db.is_none() {
@@ -125,9 +111,9 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
             "litestream verify -repair /path/to/db file:///path/to/backup",
         ));
     }
-    let settings = db.as_ref().map(Settings::for_database);
+    let settings = db.map(|(_, settings)| settings);
     Ok(Job {
-        replica: url::open(place::utf8(replica)?, env, db.as_deref()).map_err(Failure::new)?,
+        replica: source.first().clone(),
         state: state(parsed, settings.as_ref(), env),
         settings,
         options,

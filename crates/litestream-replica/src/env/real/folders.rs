@@ -74,18 +74,10 @@ impl Shared {
                 return;
             }
             let mut reader = Reader::new(&self.events, &mut buf);
-            loop {
-                match reader.next() {
-                    // What the kernel dropped has no name.
-                    Ok(event) => {
-                        let name = event.file_name();
-                        tell(name.map(|name| OsStr::from_bytes(name.to_bytes())));
-                    }
-                    Err(_) => break,
-                }
-                if reader.is_buffer_empty() {
-                    break;
-                }
+            // The queue is empty when reading would block. What the kernel dropped has no name.
+            while let Ok(event) = reader.next() {
+                let name = event.file_name();
+                tell(name.map(|name| OsStr::from_bytes(name.to_bytes())));
             }
         }
     }

@@ -1,0 +1,82 @@
+//! `restore-if-db-not-exists`: databases that are missing come from their replicas before anything starts.
+
+use std::path::Path;
+
+use litestream::restore::{self, IntegrityCheck, RestoreError, Target};
+use litestream_replica::env::Env;
+use litestream_replica::{Level, SharedReplica};
+use tracing::info;
+
+use super::place;
+use crate::config::{Config, Source};
+use crate::failure::{Failure, Result};
+
+/// Files that are read at the same time.
+const PARALLELISM: usize = 8;
+
+/// Restores what is missing, one after the other. The first failure ends it: to start afresh over a backup would hide it.
+pub async fn restore_missing(config: &Config, all: bool, env: &Env) -> Result {
+    for entry in &config.databases {
+        let Source::Path(path) = &entry.source else {
+            continue;
+        };
+        if !(all || entry.restore_if_db_not_exists) {
+            continue;
+        }
+        match env.disk.metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            _ => {
+                info!(path = %path.display(), "database exists, skipping restore");
+                continue;
+            }
+        }
+        info!(path = %path.display(), "attempting restore before replication");
+        let replicas = place::replicas(entry, path, env)?;
+        restore_one(path, &replicas, env).await?;
+    }
+    Ok(())
+}
+
+async fn restore_one(path: &Path, replicas: &[SharedReplica], env: &Env) -> Result {
+    let request = restore::Request {
+        output: path.to_owned(),
+        target: Target::Latest,
+        parallelism: PARALLELISM,
+        force: false,
+        integrity_check: IntegrityCheck::None,
+        vfs: None,
+    };
+    match restore::run_any(&request, replicas, env, &|_| {}).await {
+        Ok(_) => info!(path = %path.display(), "restore completed"),
+        Err(RestoreError::NoBackup) if are_empty(replicas).await? => {
+            info!(path = %path.display(), "no backup found, starting fresh");
+        }
+        Err(e) => return Err(failed(path, e)),
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, cause: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("restore failed: {}: {cause}", path.display()))
+}
+
+/// Files without a chain that leads to a state are a damaged backup, and no reason to start afresh over it.
+async fn are_empty(replicas: &[SharedReplica]) -> Result<bool> {
+    for replica in replicas {
+        for level in Level::all() {
+            let files = replica.list(level, None, false).await;
+            let files = files.map_err(|e| Failure::new(format!("restore failed: {e}")))?;
+            if !files.is_empty() {
+                return Ok(false);
+            }
+        }
+        let old = replica.list_v3().await;
+        if !old
+            .map_err(|e| Failure::new(format!("restore failed: {e}")))?
+            .is_empty()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
