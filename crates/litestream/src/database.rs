@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use litestream_replica::Level;
 use litestream_replica::env::{Env, Metadata, Monotonic};
 use ltx::{FileName, PageSize, Txid};
 
@@ -130,7 +131,9 @@ impl Database {
         // Numbers that were merged are in use, whatever became of the files after them.
         let merged = self.staging.list_of(MERGED)?;
         let local = merged.iter().map(|n| n.max).fold(single, Txid::max);
-        // A number that is not in use will be given to something else.
+        // A snapshot whose file is gone may be on its way to a replica by now: its number must not be given to something else.
+        let snapshots = self.staging.list_of(Level::SNAPSHOT)?;
+        let ahead = snapshots.iter().map(|name| name.max).fold(ahead, Txid::max);
         self.staging.remove_snapshots_after(local)?;
         self.base = local;
         let page_size = newest.map(|(_, header)| header.page_size);
