@@ -739,6 +739,13 @@ impl Worker {
             }
             return self.wait_for_change(left);
         }
+        if self
+            .state
+            .attempt_at
+            .is_none_or(|at| now.since(at) >= IDLE_LOOK)
+        {
+            database.rest();
+        }
         // Whatever happens to the files is told; what happens to the folders above them is not.
         let limit = if self.watcher.is_sure() && !self.state.unchecked {
             interval.max(IDLE_LOOK)

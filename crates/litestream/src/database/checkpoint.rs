@@ -286,6 +286,12 @@ impl Database {
         self.reader.as_ref().map_or(Ok(()), Reader::end)
     }
 
+    /// Closes what only checkpoints need, until the next one.
+    pub fn rest(&mut self) {
+        self.reader = None;
+        self.checkpointer = None;
+    }
+
     fn open_checkpointer(&mut self) -> Result<()> {
         if self.checkpointer.is_none() {
             self.checkpointer = Some(Checkpointer::open(
