@@ -179,7 +179,12 @@ impl View for Fleet {
 
 /// What the engine tells of a database.
 pub fn of_engine(of: &fleet::DatabaseStatus) -> Database {
-    let litestream::Status { counters, seen, .. } = &of.status;
+    let litestream::Status {
+        counters,
+        seen,
+        replicas,
+        ..
+    } = &of.status;
     let sized = |bytes| seen.was_looked_at.then_some(bytes);
     let phase = match of.phase {
         fleet::Phase::Stopped => Phase::Stopped,
@@ -206,13 +211,16 @@ pub fn of_engine(of: &fleet::DatabaseStatus) -> Database {
         hold_max: counters.held_max,
         capture_error: of.status.capture_error.clone(),
         busy_since: busy_since(seen),
-        replicas: of
-            .status
-            .replicas
+        replicas: replicas.iter().map(|r| replica(r, phase)).collect(),
+        compaction_verify_errors: Some(replicas.iter().map(|r| r.compaction_gaps).sum()),
+        l0_files: replicas
             .iter()
-            .map(|r| replica(r, phase))
-            .collect(),
-        ..Database::default()
+            .find_map(|r| r.level_0)
+            .map(|judged| L0Files {
+                eligible: judged.eligible,
+                not_compacted: judged.not_compacted,
+                too_recent: judged.too_recent,
+            }),
     }
 }
 

@@ -34,7 +34,7 @@ pub mod wal;
 mod worker;
 
 pub use error::{Error, Result};
-pub use link::{ReplicaStatus, Verified};
+pub use link::{Level0, ReplicaStatus, Verified};
 pub use litestream_replica::env;
 pub use policy::Policy;
 pub use replicator::Replicator;

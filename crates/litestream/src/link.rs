@@ -30,10 +30,25 @@ pub struct ReplicaStatus {
     pub lag: Lag,
     /// Passes of uploads and snapshots that failed, since start.
     pub failures: u64,
+    /// Levels that had a gap after a compaction, since start.
+    pub compaction_gaps: u64,
+    /// What the last retention found in level 0, once there was one.
+    pub level_0: Option<Level0>,
     /// Why compaction, snapshots or retention do not work, if they do not.
     pub upkeep_error: Option<String>,
     /// What background verification found, once it was there.
     pub verified: Option<Verified>,
+}
+
+/// Files of level 0, as retention judges them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Level0 {
+    /// To be deleted.
+    pub eligible: u64,
+    /// Not yet in level 1.
+    pub not_compacted: u64,
+    /// In level 1, but not for long enough.
+    pub too_recent: u64,
 }
 
 /// What background verification found last.
@@ -212,6 +227,16 @@ impl Link {
     /// Whether there was doubt since this was asked last.
     pub fn take_doubt(&self) -> bool {
         std::mem::take(&mut *self.doubted.lock())
+    }
+
+    /// A compaction left a gap.
+    pub fn compaction_gap(&self) {
+        self.status.lock().compaction_gaps += 1;
+    }
+
+    /// Retention has judged level 0.
+    pub fn level_0(&self, judged: Level0) {
+        self.status.lock().level_0 = Some(judged);
     }
 
     /// A verification has ended.

@@ -18,6 +18,8 @@ pub struct Policy {
     pub l0_retention: Duration,
     /// Snapshots kept beyond that.
     pub keep: KeepRules,
+    /// Whether a level is looked at for gaps after something was compacted into it, which costs a listing.
+    pub verify_compaction: bool,
     /// Whether anything is deleted in the replica.
     pub deletes: bool,
     /// How often the replica is verified, and healed if need be; zero: never.
@@ -40,6 +42,7 @@ impl Default for Policy {
             snapshot_retention: Duration::from_hours(24),
             l0_retention: Duration::from_mins(5),
             keep: KeepRules::default(),
+            verify_compaction: false,
             deletes: true,
             verify_interval: Duration::ZERO,
             verify_age: Duration::from_hours(7 * 24),

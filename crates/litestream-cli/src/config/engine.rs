@@ -52,6 +52,7 @@ impl Config {
             snapshot_retention: self.snapshot_retention,
             l0_retention: self.l0_retention,
             keep: self.keep,
+            verify_compaction: self.verify_compaction,
             deletes: self.retention_enabled,
             verify_interval: self
                 .verify

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::depot::Depot;
 use crate::error::{Error, Result};
-use crate::link::Link;
+use crate::link::{Level0, Link};
 use crate::policy::Policy;
 use crate::staging::{list_level, remove_if_there};
 use crate::upload::Worker;
@@ -240,7 +240,43 @@ impl Upkeep {
         self.state.lock().untrimmed = self.trim_copies().is_err();
         tracing::info!(db = %self.name, level = %into, name = %merged.name, inputs = merged.inputs, size = merged.size, "compaction complete");
         self.depot.offloaded(Depot::trim).await?;
+        if self.policy.verify_compaction {
+            self.look_for_gaps(into).await;
+        }
         Ok(())
+    }
+
+    /// Whether what was compacted into a level is one chain there.
+    async fn look_for_gaps(&self, level: Level) {
+        let snapshots: Vec<Txid> = {
+            let catalogue = self.link.catalogue.lock();
+            let all = catalogue.all().into_iter();
+            all.filter(|f| f.level == Level::SNAPSHOT)
+                .map(|f| f.name.max)
+                .collect()
+        };
+        // What a snapshot bridges is no gap for those who restore.
+        let bridged = |after: Txid| snapshots.iter().any(|max| max.next() >= after);
+        let gap = match self.link.replica.list(level, None, false).await {
+            Ok(files) => files.windows(2).find_map(|pair| {
+                let (before, after) = (pair[0].name.max, pair[1].name.min);
+                let what = match after.cmp(&before.next()) {
+                    std::cmp::Ordering::Equal => return None,
+                    std::cmp::Ordering::Greater if bridged(after) => return None,
+                    std::cmp::Ordering::Greater => "gap",
+                    std::cmp::Ordering::Less => "overlap",
+                };
+                Some(format!(
+                    "TXID {what} detected: prev.MaxTXID={before}, next.MinTXID={after} (expected {})",
+                    before.next()
+                ))
+            }),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(error) = gap {
+            tracing::warn!(db = %self.name, subsystem = "compactor", %level, error, "post-compaction verification failed");
+            self.link.compaction_gap();
+        }
     }
 
     async fn merge_and_send(&self, into: Level, inputs: Vec<FileInfo>) -> Result<Made, Failure> {
@@ -341,7 +377,22 @@ impl Upkeep {
         let keep = self.policy.l0_retention;
         let now = self.now_for(keep);
         let files = with_base_as_snapshot(self.link.catalogue.lock().all());
-        self.delete(retain::l0_retention(&files, now, keep)).await
+        let doomed = retain::l0_retention(&files, now, keep);
+        let end = self.link.catalogue.lock().end(Level::L1);
+        let in_level_0 = || files.iter().filter(|f| f.level == Level::L0);
+        let waiting = in_level_0().filter(|f| f.name.max > end).count() as u64;
+        let compacted = in_level_0().count() as u64 - waiting;
+        let eligible = doomed.len() as u64;
+        self.link.level_0(Level0 {
+            eligible,
+            not_compacted: waiting,
+            too_recent: compacted.saturating_sub(eligible),
+        });
+        self.delete(doomed).await?;
+        if eligible > 0 {
+            tracing::info!(db = %self.name, replica = self.link.replica.kind(), deleted_count = eligible, max_l1_txid = %end, "l0 retention enforced");
+        }
+        Ok(())
     }
 
     async fn trim_snapshots(&self) -> Result<()> {
@@ -349,7 +400,11 @@ impl Upkeep {
         let now = self.now_for(policy.snapshot_retention);
         let files = self.link.catalogue.lock().all();
         let doomed = old_snapshots(files, now, policy.snapshot_retention, &policy.keep);
+        let count = doomed.len();
         self.delete(doomed).await?;
+        if count > 0 {
+            tracing::info!(db = %self.name, replica = self.link.replica.kind(), files = count, "old files deleted");
+        }
         // What lay below them in level 0 may not be needed any more.
         self.trim_l0().await
     }
@@ -371,9 +426,6 @@ impl Upkeep {
             for (level, name) in batch {
                 catalogue.gone(*level, *name);
             }
-        }
-        if !doomed.is_empty() {
-            tracing::info!(db = %self.name, replica = self.link.replica.kind(), files = doomed.len(), "old files deleted");
         }
         Ok(())
     }
