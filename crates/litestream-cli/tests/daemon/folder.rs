@@ -104,7 +104,7 @@ fn databases_go_alone_or_with_their_folder() {
         (name, oracle::image(&world.path(name)))
     });
     world.remove("d/a.db");
-    fs::remove_dir_all(world.path("d/sub")).unwrap();
+    world.remove_folder("d/sub");
     daemon.wait_for_names(&["d/moved/m.db", "d/stays.db"]);
     drop(moved);
     fs::rename(world.path("d/moved"), world.path("away")).unwrap();
@@ -135,7 +135,7 @@ fn rename(world: &World, from: &str, to: &str) {
 #[test]
 fn a_database_that_changes_its_name_is_followed_under_the_new_one() {
     let world = world();
-    let conn = world.database("d/old.db");
+    drop(world.database("d/old.db"));
     let daemon = world.start();
     assert_followed(&daemon, &["d/old.db"]);
     for (from, to) in [
@@ -157,7 +157,6 @@ fn a_database_that_changes_its_name_is_followed_under_the_new_one() {
         oracle::fill(&other, 30, 900);
         assert_followed(&daemon, &[to]);
     }
-    drop(conn);
     daemon.end_well();
     world.assert_restored("d/new.db", "r/new.db");
 }
@@ -196,7 +195,7 @@ fn the_folder_itself_is_removed_and_made_again() {
     let daemon = world.start();
     assert_followed(&daemon, &["d/a.db"]);
     drop(conn);
-    fs::remove_dir_all(world.path("d")).unwrap();
+    world.remove_folder("d");
     daemon.wait_for_names(&[]);
     world.folder("d/s");
     let _conn = world.database("d/s/b.db");
@@ -209,18 +208,66 @@ fn a_folder_that_is_replaced_by_another_of_its_name_is_watched() {
     let world = world();
     world.folder("d/s");
     let daemon = world.start();
-    for round in 0..20 {
+    for round in 0..6 {
         fs::remove_dir(world.path("d/s")).unwrap();
         world.folder("d/s");
         // At any time from an event to the look that follows it.
-        std::thread::sleep(std::time::Duration::from_millis(round * 37));
+        std::thread::sleep(std::time::Duration::from_millis(round * 60));
         let name = format!("d/s/{round}.db");
         drop(world.database(&name));
         daemon.wait_for_names(&[&name]);
         world.remove(&name);
         wait_for(|| daemon.names(), Vec::is_empty);
         // The state of the database lies beside it.
-        fs::remove_dir_all(world.path(&format!("d/s/.{round}.db-litestream"))).unwrap();
+        world.remove_folder(&format!("d/s/.{round}.db-litestream"));
     }
     daemon.end_well();
+}
+
+#[test]
+fn a_database_that_was_unregistered_stays_so_until_it_goes_or_the_configuration_is_read() {
+    let world = world();
+    let _open = ["d/a.db", "d/b.db"].map(|name| world.database(name));
+    let daemon = world.start();
+    let unregister = |name: &str| {
+        let body = format!(r#"{{"path":"{}"}}"#, world.text(name));
+        daemon.ask("POST", "/unregister", &body);
+    };
+    unregister("d/a.db");
+    unregister("d/b.db");
+    // The folder is looked at.
+    drop(world.database("d/c.db"));
+    daemon.wait_for_names(&["d/c.db"]);
+    world.remove("d/b.db");
+    drop(world.database("d/d.db"));
+    daemon.wait_for_names(&["d/c.db", "d/d.db"]);
+    drop(world.database("d/b.db"));
+    assert_followed(&daemon, &["d/b.db", "d/c.db", "d/d.db"]);
+    let done = world.place.run(&["reload", "-config", "c.yml"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_followed(&daemon, &["d/a.db", "d/b.db", "d/c.db", "d/d.db"]);
+    daemon.end_well();
+}
+
+#[test]
+fn two_databases_that_would_share_their_state_are_not_both_replicated() {
+    let world = World::new(
+        "
+dbs:
+  - {dir: DIR/d, pattern: '*.db', watch: true, meta-dir: DIR/m, replica: {path: DIR/r}}
+  - {dir: DIR/e, pattern: '*.db', watch: true, meta-dir: DIR/m, replica: {path: DIR/s}}
+",
+    );
+    world.folder("d");
+    world.folder("e");
+    let daemon = world.start();
+    let _first = world.database("d/a.db");
+    assert_followed(&daemon, &["d/a.db"]);
+    let _second = world.database("e/a.db");
+    daemon.running.wait_for("meta-path collision");
+    let _other = world.database("e/b.db");
+    daemon.wait_for_names(&["d/a.db", "e/b.db"]);
+    daemon.end_well();
+    world.assert_restored("d/a.db", "r/a.db");
+    world.assert_restored("e/b.db", "s/b.db");
 }

@@ -274,3 +274,64 @@ dbs:
     world.assert_restored("bad.db", "file/bad.db");
     daemon.end_well();
 }
+
+#[test]
+fn the_configuration_beats_what_was_registered_meanwhile() {
+    let world = World::new("dbs: []\n");
+    let conn = world.database("a.db");
+    let daemon = world.start_detached();
+    let register = |name: &str, replica: &str| {
+        let (path, replica) = (world.text(name), world.text(replica));
+        let body = format!(r#"{{"path":"{path}","replica_url":"file://{replica}"}}"#);
+        daemon.try_ask("POST", "/register", &body)
+    };
+    assert_eq!(register("a.db", "r/registered").0, 200);
+    daemon.assert_follows("a.db", "r/registered");
+    oracle::fill(&conn, 10, 300);
+    let left = oracle::image(&world.path("a.db"));
+    world.configure("dbs:\n  - {path: DIR/a.db, replica: {path: DIR/r/configured}}\n");
+    let done = world.place.run(&["reload", "-json", "-config", "c.yml"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(names(&done.stdout, "changed"), ["a.db"]);
+    oracle::fill(&conn, 10, 300);
+    daemon.assert_follows("a.db", "r/configured");
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", world.text("r/registered"));
+    let program = std::path::Path::new(crate::common::LITESTREAM);
+    let old = oracle::restore(program, &url, dir.path());
+    oracle::assert_same("the replica that was left", &left, &old);
+    // A place that was left is free; one that is in use is not.
+    let _other = world.database("b.db");
+    let (status, text) = register("b.db", "r/configured");
+    assert!(
+        status == 500 && text.contains("would share the replica"),
+        "{text}"
+    );
+    let body = format!(r#"{{"path":"{}"}}"#, world.text("a.db"));
+    daemon.ask("POST", "/unregister", &body);
+    assert_eq!(register("b.db", "r/configured").0, 200);
+    daemon.end_well();
+}
+
+#[test]
+fn a_place_that_is_not_given_up_is_not_given_to_another() {
+    let top = "shutdown-sync-timeout: 500ms\ndbs:\n";
+    let world = World::new(&format!(
+        "{top}  - {{path: DIR/a.db, replicas: [{{path: DIR/r/x}}, {{path: DIR/file/a}}]}}\n"
+    ));
+    fs::write(world.path("file"), "").unwrap();
+    let a = world.database("a.db");
+    let _b = world.database("b.db");
+    let daemon = world.start_detached();
+    world.configure(&format!(
+        "{top}  - {{path: DIR/b.db, replica: {{path: DIR/r/x}}}}\n"
+    ));
+    let done = world.place.run(&["reload", "-config", "c.yml"]);
+    assert_eq!(done.code, 1, "{done:?}");
+    assert!(done.stdout.contains("would share the replica"), "{done:?}");
+    daemon.wait_for_names(&["a.db"]);
+    fs::remove_file(world.path("file")).unwrap();
+    oracle::fill(&a, 10, 100);
+    daemon.assert_follows("a.db", "r/x");
+    daemon.end_well();
+}

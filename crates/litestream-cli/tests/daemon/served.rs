@@ -28,6 +28,12 @@ fn value(text: &str, family: &str, path: &str, labels: &str) -> Option<f64> {
     values.next().map(|value| value.parse().unwrap())
 }
 
+/// Bytes of all pages, those in the WAL included.
+fn size(conn: &rusqlite::Connection) -> f64 {
+    let sql = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+    conn.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
 #[test]
 fn series_come_and_go_with_their_databases() {
     let world = World::new(CONFIG);
@@ -51,11 +57,10 @@ fn series_come_and_go_with_their_databases() {
             sizes.iter().all(Option::is_some)
         },
     );
-    for name in all {
+    for (name, conn) in all.iter().zip(&open) {
         let path = world.text(name);
         let db = |family: &str, labels: &str| value(&text, family, &path, labels);
-        let size = std::fs::metadata(&path).unwrap().len();
-        assert_eq!(db("litestream_db_size", ""), Some(size as f64), "{name}");
+        assert_eq!(db("litestream_db_size", ""), Some(size(conn)), "{name}");
         let position = daemon.ask("GET", &format!("/txid?path={path}"), "")["txid"].as_u64();
         assert_eq!(
             db("litestream_txid", ""),

@@ -62,11 +62,11 @@ fn listed(world: &World, is: impl Fn(&Value) -> bool) -> Vec<String> {
 }
 
 fn with_error(database: &Value) -> bool {
-    database["error"].is_string()
+    database["error"].is_string() && !is_missing(database)
 }
 
 fn is_missing(database: &Value) -> bool {
-    database["missing"] == true
+    database["missing"] == true && database["error"].is_string()
 }
 
 fn owned(names: &[&str]) -> Vec<String> {

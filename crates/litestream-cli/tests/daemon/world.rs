@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,18 @@ impl World {
         for suffix in ["-wal", "-shm", "-journal"] {
             let _ = fs::remove_file(oracle::side(&self.path(name), suffix));
         }
+    }
+
+    /// Removes a folder in which the daemon may be making files.
+    pub fn remove_folder(&self, name: &str) {
+        wait_for(
+            || match fs::remove_dir_all(self.path(name)) {
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            },
+            |removed| removed.is_ok() && !self.place.exists(name),
+        )
+        .unwrap();
     }
 
     /// A database that was made elsewhere, and is all in one file.
