@@ -119,13 +119,15 @@ impl Folder<'_> {
 fn databases_that_come_and_go_leave_nothing_behind_and_none_is_missed() {
     let events = std::env::var("LITESTREAM_CHURN_EVENTS").map_or(600, |n| n.parse().unwrap());
     let world = World::new(WATCHED);
-    ["d/0", "d/1", "d/2"]
-        .iter()
-        .for_each(|folder| world.folder(folder));
+    for folder in ["d/0", "d/1", "d/2"] {
+        world.folder(folder);
+    }
     let stay: Vec<String> = (0..STAY).map(|i| format!("d/stay{i}.db")).collect();
     let open: Vec<_> = stay.iter().map(|name| world.database(name)).collect();
     let daemon = world.start();
-    stay.iter().for_each(|name| daemon.sync(name));
+    for name in &stay {
+        daemon.sync(name);
+    }
     let quiet = wait_for(|| Holds::of(&daemon), |holds| holds.watches > STAY);
     let mut folder = Folder {
         world: &world,
@@ -164,13 +166,8 @@ fn databases_that_come_and_go_leave_nothing_behind_and_none_is_missed() {
     }
     for (name, made) in &folder.there {
         let dir = tempfile::tempdir().unwrap();
-        let url = format!("file://{}", world.text(&name.replacen("d/", "r/", 1)));
-        let program = std::path::Path::new(crate::common::LITESTREAM);
-        fs::write(
-            dir.path().join("r"),
-            oracle::restore(program, &url, dir.path()),
-        )
-        .unwrap();
+        let bytes = world.restored(&name.replacen("d/", "r/", 1));
+        fs::write(dir.path().join("r"), bytes).unwrap();
         let restored = rusqlite::Connection::open(dir.path().join("r")).unwrap();
         let n: u32 = restored
             .query_row("SELECT n FROM t", [], |row| row.get(0))
@@ -178,7 +175,9 @@ fn databases_that_come_and_go_leave_nothing_behind_and_none_is_missed() {
         assert_eq!(n, *made, "{name}");
     }
     // With the databases of the beginning it holds what it held at the beginning.
-    folder.there.keys().for_each(|name| world.remove(name));
+    for name in folder.there.keys() {
+        world.remove(name);
+    }
     let names: Vec<&str> = stay.iter().map(String::as_str).collect();
     daemon.wait_for_names(&names);
     wait_for(

@@ -113,10 +113,7 @@ fn databases_go_alone_or_with_their_folder() {
     assert_followed(&daemon, &["d/stays.db"]);
     // Their last state can be restored.
     for (name, expected) in last {
-        let url = format!("file://{}", world.text(&name.replacen("d/", "r/", 1)));
-        let dir = tempfile::tempdir().unwrap();
-        let program = std::path::Path::new(crate::common::LITESTREAM);
-        let actual = oracle::restore(program, &url, dir.path());
+        let actual = world.restored(&name.replacen("d/", "r/", 1));
         oracle::assert_same(name, &expected, &actual);
     }
     let done = daemon.end_well();

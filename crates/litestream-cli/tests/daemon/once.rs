@@ -12,11 +12,11 @@ dbs:
   - {dir: DIR/d, pattern: '*.db', watch: true, replica: {path: DIR/r}}
 ";
 
-const CHILD: &str = r#"#!/bin/sh
+const CHILD: &str = r"#!/bin/sh
 sqlite3 a.db 'INSERT INTO t(n) VALUES (1)' &&
 sqlite3 d/b.db 'INSERT INTO t(n) VALUES (2)' &&
 sqlite3 d/new.db 'PRAGMA journal_mode = WAL; CREATE TABLE t(n); INSERT INTO t VALUES (3)' || exit 99
-"#;
+";
 
 fn script(world: &World, text: &str) {
     fs::write(world.path("child"), text).unwrap();

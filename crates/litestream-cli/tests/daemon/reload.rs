@@ -101,7 +101,9 @@ fn changes_of_all_kinds(by: By) {
     }
     world.configure(AFTER);
     // Nobody asks for a sync: what is removed or changed gets its last one.
-    open.iter().for_each(|conn| oracle::fill(conn, 20, 500));
+    for conn in &open {
+        oracle::fill(conn, 20, 500);
+    }
     reload(&daemon, by);
     daemon.wait_for_names(&[
         "d/in.db", "e/e.db", "moves.db", "new.db", "pace.db", "same.db",
@@ -120,7 +122,9 @@ fn changes_of_all_kinds(by: By) {
     world.assert_restored("gone.db", "r/gone.db");
     world.assert_restored("moves.db", "r/moves.db");
     let left = oracle::image(&world.path("moves.db"));
-    open.iter().for_each(|conn| oracle::fill(conn, 20, 500));
+    for conn in &open {
+        oracle::fill(conn, 20, 500);
+    }
     for (name, replica) in [
         ("same.db", "r/same.db"),
         ("pace.db", "r/pace.db"),
@@ -144,10 +148,7 @@ fn changes_of_all_kinds(by: By) {
         "same.db",
     ]);
     daemon.assert_follows("e/more.db", "r/e/more.db");
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("file://{}", world.text("r/moves.db"));
-    let program = std::path::Path::new(crate::common::LITESTREAM);
-    let old = oracle::restore(program, &url, dir.path());
+    let old = world.restored("r/moves.db");
     oracle::assert_same("the replica that was left", &left, &old);
     daemon.end_well();
 }
@@ -295,10 +296,7 @@ fn the_configuration_beats_what_was_registered_meanwhile() {
     assert_eq!(names(&done.stdout, "changed"), ["a.db"]);
     oracle::fill(&conn, 10, 300);
     daemon.assert_follows("a.db", "r/configured");
-    let dir = tempfile::tempdir().unwrap();
-    let url = format!("file://{}", world.text("r/registered"));
-    let program = std::path::Path::new(crate::common::LITESTREAM);
-    let old = oracle::restore(program, &url, dir.path());
+    let old = world.restored("r/registered");
     oracle::assert_same("the replica that was left", &left, &old);
     // A place that was left is free; one that is in use is not.
     let _other = world.database("b.db");

@@ -17,7 +17,7 @@ use crate::common::{Done, LITESTREAM, Place, Running, wait_until};
 use crate::oracle;
 
 /// The longest wait for an answer.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 
 /// Nothing else takes longer; less than the time between looks at a folder of which nothing is heard.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -107,10 +107,19 @@ impl World {
     /// The same with another program.
     pub fn assert_restored_by(&self, program: &Path, name: &str, replica: &str) {
         let expected = oracle::image(&self.path(name));
+        let actual = self.restored_by(program, replica);
+        oracle::assert_same(&format!("{name} from {replica}"), &expected, &actual);
+    }
+
+    /// What a replica holds.
+    pub fn restored(&self, replica: &str) -> Vec<u8> {
+        self.restored_by(Path::new(LITESTREAM), replica)
+    }
+
+    fn restored_by(&self, program: &Path, replica: &str) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("file://{}", self.text(replica));
-        let actual = oracle::restore(program, &url, dir.path());
-        oracle::assert_same(&format!("{name} from {replica}"), &expected, &actual);
+        oracle::restore(program, &url, dir.path())
     }
 
     /// Removes a database as an application does.
@@ -307,6 +316,10 @@ pub fn count(log: &str, texts: &[&str]) -> usize {
     log.lines()
         .filter(|line| texts.iter().all(|text| line.contains(text)))
         .count()
+}
+
+pub fn is_ltx(file: &str) -> bool {
+    Path::new(file).extension().is_some_and(|e| e == "ltx")
 }
 
 /// Files below a folder, relative to it, sorted.
