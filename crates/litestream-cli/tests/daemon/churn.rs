@@ -181,8 +181,8 @@ fn databases_that_come_and_go_leave_nothing_behind_and_none_is_missed() {
     let names: Vec<&str> = stay.iter().map(String::as_str).collect();
     daemon.wait_for_names(&names);
     wait_for(
-        || Holds::of(&daemon),
-        |holds| holds.is_within(&quiet, 2, 4, 0),
+        || (quiet, Holds::of(&daemon), daemon.descriptors()),
+        |(quiet, holds, _)| holds.is_within(quiet, 2, 4, 0),
     );
     daemon.end_well();
 }

@@ -243,7 +243,8 @@ fn a_database_that_was_unregistered_stays_so_until_it_goes_or_the_configuration_
     let done = world.place.run(&["reload", "-config", "c.yml"]);
     assert_eq!(done.code, 0, "{done:?}");
     assert_followed(&daemon, &["d/a.db", "d/b.db", "d/c.db", "d/d.db"]);
-    daemon.end_well();
+    let done = daemon.end_well();
+    assert_eq!(count(&done.stdout, &["level=ERROR"]), 0, "{}", done.stdout);
 }
 
 #[test]
