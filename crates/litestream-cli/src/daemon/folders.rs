@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,15 +109,33 @@ impl Watcher {
     /// Compares what is there with what is replicated. Whether there is something that may become a database.
     async fn look(&self) -> bool {
         let (env, entry) = (self.daemon.env.clone(), self.entry.clone());
+        let (disk, dir) = (self.daemon.env.disk.clone(), self.dir());
         let known: HashSet<PathBuf> = self.ours().into_iter().collect();
         let scanned = self
             .daemon
             .env
             .spawn
-            .offloaded(move || dir::survey(&entry, &|path| known.contains(path), &env))
+            .offloaded(move || {
+                let is_gone = disk
+                    .metadata(&dir)
+                    .is_err_and(|e| e.kind() == ErrorKind::NotFound);
+                if is_gone {
+                    return Ok(None);
+                }
+                dir::survey(&entry, &|path| known.contains(path), &env).map(Some)
+            })
             .await;
         let survey = match scanned {
-            Ok(Ok(survey)) => survey,
+            Ok(Ok(Some(survey))) => survey,
+            Ok(Ok(None)) => {
+                let error = "it is gone; waiting for it to be made again";
+                error!(dir = %self.dir().display(), error, "directory watcher error");
+                // Nothing would tell of that.
+                dir::Survey {
+                    has_candidates: true,
+                    ..dir::Survey::default()
+                }
+            }
             Ok(Err(failure)) => {
                 error!(dir = %self.dir().display(), error = %failure.message, "directory watcher error");
                 return false;
@@ -127,8 +146,13 @@ impl Watcher {
             }
         };
         if let Some(folders) = &self.folders {
-            for (folder, error) in folders.set(&survey.folders) {
+            let set = folders.set(&survey.folders);
+            for (folder, error) in set.failed {
                 debug!(dir = %folder.display(), %error, "add directory watch");
+            }
+            if set.has_new {
+                // Something may have come into it after it was read and before it was watched.
+                self.happened.notify_one();
             }
         }
         let there: HashSet<&PathBuf> = survey.databases.iter().collect();
@@ -164,7 +188,10 @@ impl Watcher {
         let daemon = &self.daemon;
         let _turn = daemon.turn.lock().await;
         let config = daemon.config();
-        if daemon.fleet.get(&path).is_some() || place::has_its_own(&config, &path) {
+        // One that was unregistered stays so until its file goes, or the configuration is read again.
+        let is_known =
+            daemon.fleet.get(&path).is_some() || daemon.placed.lock().contains_key(&path);
+        if is_known || place::has_its_own(&config, &path) {
             return;
         }
         let dir = self.dir();
@@ -191,7 +218,7 @@ impl Watcher {
         let (leaving, happened) = (Arc::clone(&self.leaving), Arc::clone(&self.happened));
         let leaves = async move {
             // Whatever it had that is not uploaded is said, and stays in its state folder if that is still there.
-            let _ = daemon.unplace(&path, true).await;
+            let _ = daemon.unplace(&path, &daemon.ending(None), true).await;
             info!(dir = %dir.display(), path = %path.display(), "removed database from replication");
             leaving.lock().remove(&path);
             // It may have come back meanwhile.

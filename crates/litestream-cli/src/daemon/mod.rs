@@ -49,6 +49,8 @@ pub struct Daemon {
     started_at: UnixMillis,
     started: Monotonic,
     interrupt: watch::Sender<bool>,
+    /// The daemon ends: a reload waits for nothing any more.
+    hurry: watch::Sender<bool>,
 }
 
 impl Daemon {
@@ -77,6 +79,7 @@ impl Daemon {
             started_at: env.clock.now(),
             started: env.clock.monotonic(),
             interrupt: watch::Sender::new(false),
+            hurry: watch::Sender::new(false),
             env: env.clone(),
         }))
     }
@@ -149,10 +152,23 @@ impl Daemon {
         Ok(true)
     }
 
-    /// Whether another database is replicated to the same place.
+    /// Whether another database is replicated to the same place, or has its local state there.
     fn check_apart(&self, path: &Path, entry: &Entry) -> Result {
         let (placed, registered) = (self.placed.lock(), self.registered.lock());
+        let state = entry.meta_folder(path);
         for (other, its) in placed.iter().chain(registered.iter()) {
+            // One that was unregistered leaves its place.
+            if other == path || self.fleet.get(other).is_none() {
+                continue;
+            }
+            if its.meta_folder(other) == state {
+                return Err(Failure::new(format!(
+                    "meta-path collision: databases {} and {} would share meta-path {}, causing replication state corruption",
+                    other.display(),
+                    path.display(),
+                    state.display()
+                )));
+            }
             let shared = |a: &ReplicaEntry| {
                 its.replicas
                     .iter()
@@ -171,11 +187,13 @@ impl Daemon {
     }
 
     /// Ends the replication of a database that is not there any more, or not named any more.
-    async fn unplace(&self, path: &Path, forced: bool) -> std::result::Result<(), String> {
-        let ended = self
-            .fleet
-            .unregister(path, &self.ending(None), forced)
-            .await;
+    async fn unplace(
+        &self,
+        path: &Path,
+        ending: &Ending<'_>,
+        forced: bool,
+    ) -> std::result::Result<(), String> {
+        let ended = self.fleet.unregister(path, ending, forced).await;
         match ended {
             Ok(_) => {}
             Err(e) if forced => {
@@ -184,6 +202,7 @@ impl Daemon {
             Err(e) => return Err(e.to_string()),
         }
         self.placed.lock().remove(path);
+        self.registered.lock().remove(path);
         Ok(())
     }
 
@@ -220,6 +239,17 @@ impl Daemon {
     /// Nobody waits for final syncs any more.
     pub fn interrupt(&self) {
         self.interrupt.send_replace(true);
+    }
+
+    /// A reload that is under way ends soon: what it waits for goes on as it was.
+    pub fn hurry(&self) {
+        self.hurry.send_replace(true);
+    }
+
+    /// Waits until nobody changes any more what is replicated. As long as the result lives, nobody does.
+    pub async fn settle(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.hurry();
+        self.turn.lock().await
     }
 
     /// Stops watching folders: what happens there from now on is not seen.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use litestream::fleet::Ending;
 use tracing::{info, warn};
 
 use super::{Daemon, place};
@@ -56,8 +57,11 @@ impl Daemon {
         self.stop_folders();
         let ends = changes.removed.iter().chain(&changes.changed);
         let ended = futures_util::future::join_all(ends.map(|path| async move {
-            let ended = self.unplace(path, false).await;
-            (path, ended)
+            let ending = Ending {
+                interrupt: self.hurry.subscribe(),
+                ..self.ending(None)
+            };
+            (path, self.unplace(path, &ending, false).await)
         }))
         .await;
         let mut kept = Vec::new();
@@ -78,7 +82,9 @@ impl Daemon {
             let Some(entry) = wanted.get(path).filter(|_| !kept.contains(path)) else {
                 continue;
             };
-            match self.place(&new, path.clone(), entry.clone()) {
+            // One that goes on as it was may be where this one is to go.
+            let apart = self.check_apart(path, entry);
+            match apart.and_then(|()| self.place(&new, path.clone(), entry.clone())) {
                 Ok(()) if changes.added.contains(path) => {
                     report.added.push(path.clone());
                 }
@@ -106,12 +112,17 @@ impl Daemon {
             }
         }
         for (path, entry) in wanted {
+            let member = self.fleet.get(path);
             let Some(old) = placed.get(path) else {
-                changes.added.push(path.clone());
+                // The configuration says more than whoever registered it meanwhile.
+                let list = match member {
+                    Some(_) => &mut changes.changed,
+                    None => &mut changes.added,
+                };
+                list.push(path.clone());
                 continue;
             };
             let settings = new.settings(entry, path);
-            let member = self.fleet.get(path);
             let same = member.is_some_and(|member| member.spec().settings == settings)
                 && old.replicas == entry.replicas;
             if same {

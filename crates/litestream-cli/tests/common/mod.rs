@@ -93,10 +93,14 @@ impl Place {
 
     /// Starts `litestream` with its output in the file `log`.
     pub fn start(&self, args: &[&str]) -> Running {
+        self.start_command(self.command(LITESTREAM, args))
+    }
+
+    /// Starts a command in the same way.
+    pub fn start_command(&self, mut command: Command) -> Running {
         let log = std::fs::File::create(self.path("log")).expect("log");
         let errors = std::fs::File::create(self.path("errors")).expect("errors");
-        let child = self
-            .command(LITESTREAM, args)
+        let child = command
             .stdout(log)
             .stderr(errors)
             .spawn()

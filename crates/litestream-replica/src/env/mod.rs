@@ -298,8 +298,17 @@ pub type FolderEvent = Box<dyn Fn(Option<&OsStr>) + Send>;
 
 /// Folders that are watched for files that come and go.
 pub trait Folders: Send + Sync {
-    /// Watches these from now on, and no others. Those that can't be are returned, with why.
-    fn set(&self, folders: &[std::path::PathBuf]) -> Vec<(std::path::PathBuf, io::Error)>;
+    /// Watches these from now on, and no others.
+    fn set(&self, folders: &[std::path::PathBuf]) -> FoldersSet;
+}
+
+/// What became of [`Folders::set`].
+#[derive(Debug, Default)]
+pub struct FoldersSet {
+    /// One of them was not watched before, even if another folder of its name was: what happened there until now was not told.
+    pub has_new: bool,
+    /// Those that can't be watched, with why.
+    pub failed: Vec<(std::path::PathBuf, io::Error)>,
 }
 
 /// File change events.

@@ -115,7 +115,24 @@ async fn ending(job: &Job, signals: &mut Signals) -> Signal {
     loop {
         match signals.event().await {
             Event::End(signal) => return signal,
-            Event::Reload => reload(job).await,
+            Event::Reload => {
+                if let Some(signal) = reload_until(job, signals.next()).await {
+                    return signal;
+                }
+            }
+        }
+    }
+}
+
+/// Reads the configuration again. If something else happens meanwhile, that is the result, and no final sync is waited for any more.
+async fn reload_until<T>(job: &Job, other: impl Future<Output = T>) -> Option<T> {
+    let mut reload = std::pin::pin!(reload(job));
+    tokio::select! {
+        () = &mut reload => None,
+        other = other => {
+            job.daemon.hurry();
+            reload.await;
+            Some(other)
         }
     }
 }
@@ -262,7 +279,19 @@ async fn child(
             biased;
             event = signals.event() => match event {
                 Event::End(signal) => break signal,
-                Event::Reload => reload(job).await,
+                Event::Reload => {
+                    let other = async {
+                        tokio::select! {
+                            biased;
+                            signal = signals.next() => Some(signal),
+                            // Its status is there again afterwards.
+                            _ = child.wait() => None,
+                        }
+                    };
+                    if let Some(Some(signal)) = reload_until(job, other).await {
+                        break signal;
+                    }
+                }
             },
             status = child.wait() => {
                 info!("subprocess exited, litestream shutting down");

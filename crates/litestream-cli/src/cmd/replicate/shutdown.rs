@@ -51,7 +51,12 @@ pub async fn run(
         abandon: ends == Ends::Abandon,
         ..job.daemon.ending(None)
     };
-    let mut close = std::pin::pin!(job.daemon.fleet.close(&ending));
+    // A reload that somebody asked for over the socket may be under way.
+    let close = async {
+        let _turn = job.daemon.settle().await;
+        job.daemon.fleet.close(&ending).await
+    };
+    let mut close = std::pin::pin!(close);
     let unfinished = tokio::select! {
         unfinished = &mut close => unfinished,
         () = second(signals) => {

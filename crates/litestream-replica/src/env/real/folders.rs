@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use crate::env::{FolderEvent, Folders};
+use crate::env::{FolderEvent, Folders, FoldersSet};
 
 const EVENT_BUFFER_BYTES: usize = 64 << 10;
 const STACK_BYTES: usize = 256 << 10;
@@ -84,15 +84,19 @@ impl Shared {
 }
 
 impl Folders for RealFolders {
-    fn set(&self, folders: &[PathBuf]) -> Vec<(PathBuf, io::Error)> {
+    fn set(&self, folders: &[PathBuf]) -> FoldersSet {
         let mut watched = self.watched.lock();
-        let mut failed = Vec::new();
+        let mut done = FoldersSet::default();
         let mut now = HashMap::new();
         for folder in folders {
             // Also one that is watched: another folder may have its name by now.
             match inotify::add_watch(&self.shared.events, folder, EVENTS) {
-                Ok(watch) => drop(now.insert(folder.clone(), watch)),
-                Err(e) => failed.push((folder.clone(), e.into())),
+                Ok(watch) => {
+                    // Numbers of watches are not used twice.
+                    done.has_new |= watched.get(folder) != Some(&watch);
+                    now.insert(folder.clone(), watch);
+                }
+                Err(e) => done.failed.push((folder.clone(), e.into())),
             }
         }
         for old in watched.values() {
@@ -101,7 +105,7 @@ impl Folders for RealFolders {
             }
         }
         *watched = now;
-        failed
+        done
     }
 }
 

@@ -291,3 +291,27 @@ fn waker_ends_the_current_and_the_next_wait() {
         thread.join().unwrap();
     }
 }
+
+/// What came into a folder before it was watched was not told: whoever watches must look again.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_was_not_watched_before_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let sub = dir.path().join("sub");
+    std::fs::create_dir(&sub).unwrap();
+    let both = [dir.path().to_owned(), sub.clone()];
+    let folders = env().watch.folders(Box::new(|_| {})).unwrap();
+    assert!(folders.set(&both).has_new);
+    assert!(!folders.set(&both).has_new);
+    assert!(!folders.set(&both[..1]).has_new);
+    assert!(folders.set(&both).has_new);
+    // Another folder of the same name.
+    std::fs::remove_dir(&sub).unwrap();
+    std::fs::create_dir(&sub).unwrap();
+    assert!(folders.set(&both).has_new);
+    std::fs::remove_dir(&sub).unwrap();
+    let set = folders.set(&both);
+    assert!(!set.has_new);
+    assert_eq!(set.failed.len(), 1);
+    assert_eq!(set.failed[0].0, sub);
+}
