@@ -31,7 +31,9 @@ fn report(failure: &Failure) {
 }
 
 fn run(args: &[OsString], env: &Env) -> Result {
-    let Some((name, rest)) = args.split_first() else {
+    // `litestream "$COMMAND"` with nothing in it is as good as no command.
+    let named = args.split_first().filter(|(name, _)| !name.is_empty());
+    let Some((name, rest)) = named else {
         out::print(&cmd::help::text())?;
         return Err(Failure::silent());
     };
