@@ -47,8 +47,11 @@ fn run(args: &[OsString], env: &Env) -> Result {
             Err(Failure::silent())
         };
     }
-    if name == "config" {
-        return run_config(rest, env);
+    match &*name {
+        "config" => return run_config(rest, env),
+        "completion" => return cmd::generate::completion(rest),
+        "man" => return cmd::generate::manual(rest),
+        _ => {}
     }
     if let Some(command) = table::command(&name) {
         return run_command(&name, command, rest, env);
