@@ -31,7 +31,9 @@ fn report(failure: &Failure) {
 }
 
 fn run(args: &[OsString], env: &Env) -> Result {
-    let Some((name, rest)) = args.split_first() else {
+    // `litestream "$COMMAND"` with nothing in it is as good as no command.
+    let named = args.split_first().filter(|(name, _)| !name.is_empty());
+    let Some((name, rest)) = named else {
         out::print(&cmd::help::text())?;
         return Err(Failure::silent());
     };
@@ -45,8 +47,11 @@ fn run(args: &[OsString], env: &Env) -> Result {
             Err(Failure::silent())
         };
     }
-    if name == "config" {
-        return run_config(rest, env);
+    match &*name {
+        "config" => return run_config(rest, env),
+        "completion" => return cmd::generate::completion(rest),
+        "man" => return cmd::generate::manual(rest),
+        _ => {}
     }
     if let Some(command) = table::command(&name) {
         return run_command(&name, command, rest, env);

@@ -1,10 +1,13 @@
 //! Command-line arguments as Go's `flag` package reads them.
 //!
-//! Owns the one table of commands and flags ([`table`]), from which parsing, help output and suggestions come.
+//! Owns the one table of commands and flags ([`table`]), from which parsing, help, manual pages, completions and
+//! suggestions come.
 //! Promise: every flag that is accepted is in the table; error texts and exit codes are those of Litestream.
 
+pub mod complete;
 pub mod duration;
 mod help;
+pub mod man;
 mod parse;
 mod suggest;
 pub mod table;

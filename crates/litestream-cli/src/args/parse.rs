@@ -135,6 +135,11 @@ impl Parsed {
         self.given.contains_key(name)
     }
 
+    /// Whether the flag was given a text that is not empty: `-config "$CONFIG"` without the variable says nothing.
+    pub fn names_file(&self, name: &str) -> bool {
+        !self.text(name).is_empty()
+    }
+
     /// A boolean.
     pub fn bool(&self, name: &str) -> bool {
         matches!(self.value(name), Value::Bool(true))

@@ -74,7 +74,8 @@ fn missing() -> Failure {
 fn meta_folder(parsed: &Parsed, database: &Path, env: &Env) -> Result<PathBuf> {
     let beside = litestream::Settings::for_database(database).meta_path;
     let path = config::path(parsed)?;
-    let named = parsed.is_given("config") || std::env::var_os("LITESTREAM_CONFIG").is_some();
+    let named = parsed.names_file("config")
+        || std::env::var_os("LITESTREAM_CONFIG").is_some_and(|path| !path.is_empty());
     if !named
         && env
             .disk

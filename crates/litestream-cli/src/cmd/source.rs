@@ -27,7 +27,7 @@ impl Source {
     /// Reads a positional; contacts nobody.
     pub fn of(parsed: &Parsed, arg: &OsStr, env: &Env) -> Result<Source> {
         if place::is_replica(arg) {
-            if parsed.is_given("config") {
+            if parsed.names_file("config") {
                 return Err(Failure::new(
                     "cannot specify a replica URL and the -config flag",
                 ));

@@ -26,6 +26,8 @@ struct Row {
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let wanted = match parsed.positionals.as_slice() {
         [] => None,
+        // As in a script whose variable is not set: all, as with Litestream.
+        [database] if database.is_empty() => None,
         [database] => Some(place::expand(database)?),
         _ => return Err(Failure::new("too many arguments")),
     };

@@ -217,8 +217,8 @@ pub fn socket_path(parsed: &Parsed, env: &Env) -> Result<PathBuf> {
     let path = config::path(parsed)?;
     match config::load(&path, true, false, env) {
         Ok(loaded) if loaded.config.socket.enabled => Ok(loaded.config.socket.path),
-        Err(failure) if parsed.is_given("config") => Err(failure),
-        Ok(_) if parsed.is_given("config") => Err(Failure::with_try(
+        Err(failure) if parsed.names_file("config") => Err(failure),
+        Ok(_) if parsed.names_file("config") => Err(Failure::with_try(
             format!("{}: the control socket is not enabled", path.display()),
             "socket: {enabled: true}",
         )),

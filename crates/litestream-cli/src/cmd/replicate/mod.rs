@@ -106,13 +106,13 @@ fn from_arguments(parsed: &Parsed, env: &Env) -> Result<config::Entry> {
 fn check_positionals(parsed: &Parsed) -> Result {
     match parsed.positionals.as_slice() {
         [] => Ok(()),
-        [_, ..] if parsed.is_given("config") => Err(Failure::new(
-            "cannot specify a replica URL and the -config flag",
-        )),
         [database] => Err(Failure::new(format!(
             "must specify at least one replica URL for {}",
             database.display()
         ))),
+        [_, ..] if parsed.names_file("config") => Err(Failure::new(
+            "cannot specify a replica URL and the -config flag",
+        )),
         [_, rest @ ..] => match rest
             .iter()
             .find(|arg| arg.as_encoded_bytes().starts_with(b"-"))

@@ -45,6 +45,7 @@ pub async fn run(
         display.show(event);
         if matches!(event, Event::Done { .. }) {
             display.finish();
+            job.tell_integrity();
         }
     };
     let request = follow::Request {

@@ -255,9 +255,7 @@ impl Job {
             Ok(restored) => restored,
             Err(error) => return self.failed(error, first).await,
         };
-        if self.request.integrity_check != IntegrityCheck::None {
-            info!("post-restore integrity check passed");
-        }
+        self.tell_integrity();
         if outcome.proved {
             // A restore is silent, as Litestream's is; who wants to know asks for the document or the progress.
             debug!("the restored database has the checksum that the replica's newest file names");
@@ -269,6 +267,13 @@ impl Job {
         }
         let elapsed = self.env.clock.monotonic().since(start);
         self.document(replica.kind(), Some(outcome), elapsed, None)
+    }
+
+    /// Once the restored database has its name: it has passed the check that was asked for.
+    fn tell_integrity(&self) {
+        if self.request.integrity_check != IntegrityCheck::None {
+            info!("post-restore integrity check passed");
+        }
     }
 
     fn print_plan(&self, backup: &Backup, replica: &SharedReplica) -> Result {
