@@ -54,13 +54,16 @@ pub fn is_due(databases: &[Database], at: Moment, interval: Duration) -> bool {
     !is_early && open.peek().is_some() && open.all(|d| is_synced(d, at.wall, interval))
 }
 
-/// One that was never opened, or is stopped or gone, says nothing. One that fails is open.
+/// One that was not opened yet, or is stopped or gone, says nothing, unless it left something that is in no replica. One that fails is open.
 fn is_open(database: &Database) -> bool {
     let is_running = matches!(
         database.condition(),
         Condition::Replicating | Condition::Error | Condition::Stopping
     );
-    is_running && database.was_opened
+    let fails = database.error().is_some();
+    let left_something = database.condition() == Condition::Missing
+        && database.replicas.iter().any(|r| r.lag > Some(Duration::ZERO));
+    is_running && (database.was_opened || fails) || left_something
 }
 
 fn is_synced(database: &Database, now: UnixMillis, interval: Duration) -> bool {

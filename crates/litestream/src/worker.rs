@@ -159,8 +159,8 @@ pub(crate) struct State {
     first: Option<Txid>,
     /// When it was last checked that the files are still those at their paths.
     looked_at: Option<Monotonic>,
-    /// Something has happened to them since.
-    unchecked: bool,
+    /// When something happened to them last.
+    event_at: Option<Monotonic>,
     complete_at: Option<Monotonic>,
     attempt_at: Option<Monotonic>,
     failures: u32,
@@ -213,7 +213,7 @@ impl Worker {
                 None => {
                     let changed = self.wait();
                     if changed {
-                        self.state.unchecked = true;
+                        self.state.event_at = Some(self.env.clock.monotonic());
                         self.state.settle = 0;
                         self.state.look = LOOK_MIN;
                     }
@@ -295,7 +295,6 @@ impl Worker {
             .is_none_or(|at| now.since(at) >= self.settings.monitor_interval)
         {
             self.state.looked_at = Some(now);
-            self.state.unchecked = false;
             self.check_identity()?;
         }
         let Some(database) = &mut self.state.database else {
@@ -747,7 +746,12 @@ impl Worker {
             database.rest();
         }
         // Whatever happens to the files is told; what happens to the folders above them is not.
-        let limit = if self.watcher.is_sure() && !self.state.unchecked {
+        // A commit is published some time after its last write, and without an event.
+        let quiet = self
+            .state
+            .event_at
+            .is_none_or(|at| now.since(at) >= IDLE_LOOK);
+        let limit = if self.watcher.is_sure() && quiet {
             interval.max(IDLE_LOOK)
         } else {
             interval

@@ -10,8 +10,6 @@ use super::pattern::matches;
 use super::types::{Config, Entry, Meta, Source};
 use crate::failure::{Failure, Result};
 
-const HEADER: &[u8; 16] = b"SQLite format 3\0";
-
 /// The databases that an entry finds, in the order of their paths; for `path` that one, whether it exists or not. Nothing found is
 /// an error unless more may come.
 pub fn scan(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
@@ -36,7 +34,13 @@ pub fn scan(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
 pub fn look(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
     match &entry.source {
         Source::Path(path) => Ok(vec![path.clone()]),
-        Source::Dir { .. } => Ok(survey(entry, &|_| false, env)?.databases),
+        Source::Dir { .. } => {
+            let found = survey(entry, &|_| false, env)?;
+            match found.unreadable.into_iter().next() {
+                Some((_, failure)) => Err(failure),
+                None => Ok(found.databases),
+            }
+        }
     }
 }
 
@@ -49,6 +53,8 @@ pub struct Survey {
     pub folders: Vec<PathBuf>,
     /// Some file has the name of a database and is none yet.
     pub has_candidates: bool,
+    /// Folders below it that could not be looked at, and why.
+    pub unreadable: Vec<(PathBuf, Failure)>,
 }
 
 /// Looks at an entry's folder. Files that are `known` to be databases are not read.
@@ -69,6 +75,12 @@ pub fn survey(entry: &Entry, known: &dyn Fn(&Path) -> bool, env: &Env) -> Result
             Ok(entries) => entries,
             // It went while its parent was looked at.
             Err(e) if e.kind() == io::ErrorKind::NotFound && folder != *dir => continue,
+            Err(e) if folder != *dir => {
+                found
+                    .unreadable
+                    .push((folder.clone(), cannot_list(dir, &folder, &e)));
+                continue;
+            }
             Err(e) => return Err(cannot_list(dir, &folder, &e)),
         };
         for child in entries {
@@ -84,7 +96,7 @@ pub fn survey(entry: &Entry, known: &dyn Fn(&Path) -> bool, env: &Env) -> Result
                     if child
                         .name
                         .to_str()
-                        .is_some_and(|name| matches(pattern, name)) =>
+                        .is_some_and(|name| !is_beside(name) && matches(pattern, name)) =>
                 {
                     if known(&path) || is_database(&path, env) {
                         found.databases.push(path);
@@ -120,16 +132,18 @@ fn is_state(name: &str, path: &Path, meta: &Meta) -> bool {
     below || (name.starts_with('.') && name.ends_with("-litestream"))
 }
 
+/// Through SQLite: it may be open in this process.
 fn is_database(path: &Path, env: &Env) -> bool {
-    if env.disk.metadata(path).map(|m| m.kind).ok() != Some(Kind::File) {
-        return false;
-    }
-    let mut header = [0; 16];
-    let read = env
-        .disk
-        .open(path)
-        .and_then(|file| file.read_exact_at(&mut header, 0));
-    read.is_ok() && header == *HEADER
+    let kind = env.disk.metadata(path).map(|m| m.kind);
+    kind.ok() == Some(Kind::File) && litestream::sqlite::is_database(path)
+}
+
+/// SQLite's own files beside a database are none, whatever the pattern says. They must not even be opened: closing one drops the locks that
+/// this process has on it.
+fn is_beside(name: &str) -> bool {
+    ["-wal", "-shm", "-journal"]
+        .iter()
+        .any(|suffix| name.ends_with(suffix))
 }
 
 /// The path below an entry's folder of a database that it finds if the file is there and is one.
@@ -157,7 +171,10 @@ pub fn relative(entry: &Entry, path: &Path) -> Option<String> {
         at.push(folder);
         is_state(folder, &at, &entry.meta)
     });
-    let found = matches(pattern, name) && (*recursive || folders.is_empty()) && !through_state;
+    let found = !is_beside(name)
+        && matches(pattern, name)
+        && (*recursive || folders.is_empty())
+        && !through_state;
     found.then(|| names.join("/"))
 }
 

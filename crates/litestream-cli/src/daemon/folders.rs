@@ -6,14 +6,14 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use litestream_replica::env::{Folders, Running};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::{Daemon, place};
 use crate::config::{Entry, Source, dir};
@@ -51,12 +51,11 @@ pub fn watch(daemon: &Arc<Daemon>, entry: Entry) -> Result<Watched> {
     });
     let folders = match daemon.env.watch.folders(tell) {
         Ok(folders) => Some(folders),
-        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => None,
         Err(e) => {
-            return Err(Failure::new(format!(
-                "start directory monitor for {}: {e}",
-                dir.display()
-            )));
+            if e.kind() != ErrorKind::Unsupported {
+                warn!(dir = %dir.display(), error = %e, "folder cannot be watched, looking at it every 30 seconds instead");
+            }
+            None
         }
     };
     let watcher = Watcher {
@@ -155,9 +154,18 @@ impl Watcher {
                 self.happened.notify_one();
             }
         }
+        for (folder, failure) in &survey.unreadable {
+            error!(dir = %folder.display(), error = %failure.message, "directory watcher error");
+        }
         let there: HashSet<&PathBuf> = survey.databases.iter().collect();
+        let unseen = |path: &Path| {
+            survey
+                .unreadable
+                .iter()
+                .any(|(folder, _)| path.starts_with(folder))
+        };
         for path in self.ours() {
-            if !there.contains(&path) {
+            if !there.contains(&path) && !unseen(&path) {
                 self.gone(path);
             }
         }
@@ -189,8 +197,9 @@ impl Watcher {
         let _turn = daemon.turn.lock().await;
         let config = daemon.config();
         // One that was unregistered stays so until its file goes, or the configuration is read again.
-        let is_known =
-            daemon.fleet.get(&path).is_some() || daemon.placed.lock().contains_key(&path);
+        let is_known = daemon.fleet.get(&path).is_some()
+            || daemon.placed.lock().contains_key(&path)
+            || daemon.registered.lock().contains_key(&path);
         if is_known || place::has_its_own(&config, &path) {
             return;
         }
@@ -218,7 +227,7 @@ impl Watcher {
         let (leaving, happened) = (Arc::clone(&self.leaving), Arc::clone(&self.happened));
         let leaves = async move {
             // Whatever it had that is not uploaded is said, and stays in its state folder if that is still there.
-            let _ = daemon.unplace(&path, &daemon.ending(None), true).await;
+            daemon.let_go(&path).await;
             info!(dir = %dir.display(), path = %path.display(), "removed database from replication");
             leaving.lock().remove(&path);
             // It may have come back meanwhile.

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use litestream::fleet::{Attempt, Ending, Fleet};
+use litestream::fleet::{Attempt, Ending, Fleet, FleetError, not_uploaded};
 use litestream_replica::env::{Env, Monotonic, UnixMillis};
 use litestream_replica::metered::Metered;
 use parking_lot::Mutex;
@@ -44,6 +44,9 @@ pub struct Daemon {
     /// Those of members that were registered meanwhile.
     registered: Mutex<HashMap<PathBuf, Entry>>,
     folders: Mutex<Vec<folders::Watched>>,
+    left_behind: Mutex<Vec<String>>,
+    /// How many are being let go.
+    leaving: watch::Sender<usize>,
     /// One change of what is replicated at a time.
     turn: tokio::sync::Mutex<()>,
     started_at: UnixMillis,
@@ -75,6 +78,8 @@ impl Daemon {
             placed: Mutex::default(),
             registered: Mutex::default(),
             folders: Mutex::default(),
+            left_behind: Mutex::default(),
+            leaving: watch::Sender::new(0),
             turn: tokio::sync::Mutex::default(),
             started_at: env.clock.now(),
             started: env.clock.monotonic(),
@@ -101,10 +106,18 @@ impl Daemon {
         if config.databases.is_empty() {
             error!("no databases specified in configuration");
         }
-        for (path, entry) in config.expanded(&self.env, place::scan_and_tell)? {
+        for (path, entry) in self.expanded(&config).await? {
             self.place(&config, path, entry)?;
         }
         self.watch_folders(&config)
+    }
+
+    /// Every database that a configuration names or whose folder it names. Folders are looked at where that holds up nobody.
+    async fn expanded(&self, config: &Config) -> Result<Vec<(PathBuf, Entry)>> {
+        let (config, env) = (config.clone(), self.env.clone());
+        let looked = move || config.expanded(&env, place::scan_and_tell);
+        let done = self.env.spawn.offloaded(looked).await;
+        done.map_err(|e| Failure::new(format!("cannot look at folders: {e}")))?
     }
 
     /// Starts replicating one database.
@@ -204,6 +217,37 @@ impl Daemon {
         self.placed.lock().remove(path);
         self.registered.lock().remove(path);
         Ok(())
+    }
+
+    /// Ends the replication of a database whose file is gone. What is not in its replica then is remembered for the end of the daemon.
+    async fn let_go(&self, path: &Path) {
+        self.leaving.send_modify(|count| *count += 1);
+        let member = self.fleet.get(path);
+        let ended = self.fleet.unregister(path, &self.ending(None), true).await;
+        if let (Some(member), Err(FleetError::Unfinished(cause))) = (&member, &ended) {
+            let text = not_uploaded(member, cause).await;
+            error!(path = %path.display(), error = text, "failed to close database");
+            self.left_behind.lock().push(text);
+        }
+        self.leaving.send_modify(|count| *count -= 1);
+        let _turn = self.turn.lock().await;
+        // Unless it came back meanwhile.
+        if self.fleet.get(path).is_none() {
+            self.placed.lock().remove(path);
+            self.registered.lock().remove(path);
+        }
+    }
+
+    /// Waits until nobody is being let go.
+    async fn none_leaves(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.leaving.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// What databases that went had not uploaded, once all of them have gone.
+    pub async fn left_behind(&self) -> Vec<String> {
+        self.none_leaves().await;
+        self.left_behind.lock().clone()
     }
 
     /// Starts watching the folders whose entries ask for it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use litestream::fleet::Ending;
 use tracing::{info, warn};
 
+use super::restore::restore_entry;
 use super::{Daemon, place};
 use crate::config::{Config, Entry};
 use crate::control::ReloadReport;
@@ -42,12 +43,22 @@ impl Daemon {
     /// set up at all.
     pub async fn reload(self: &Arc<Self>, new: Config) -> Result<ReloadReport, String> {
         let _turn = self.turn.lock().await;
-        let wanted: HashMap<PathBuf, Entry> = new
-            .expanded(&self.env, place::scan_and_tell)
+        let wanted: HashMap<PathBuf, Entry> = self
+            .expanded(&new)
+            .await
             .map_err(|failure| failure.message)?
             .into_iter()
             .collect();
+        for (path, entry) in &wanted {
+            // Before anything is ended.
+            place::spec(&new, entry, path, self.on_demand, &self.env)
+                .map_err(|failure| format!("{}: {}", path.display(), failure.message))?;
+        }
+        // One whose file went and came back is started anew.
+        self.none_leaves().await;
         let changes = self.compare(&new, &wanted);
+        let old = self.config();
+        let before = self.placed.lock().clone();
         let mut report = ReloadReport {
             unchanged: changes.unchanged,
             problems: at_next_start(&self.config(), &new),
@@ -83,14 +94,23 @@ impl Daemon {
                 continue;
             };
             // One that goes on as it was may be where this one is to go.
-            let apart = self.check_apart(path, entry);
-            match apart.and_then(|()| self.place(&new, path.clone(), entry.clone())) {
+            let restored = match self.check_apart(path, entry) {
+                Ok(()) => restore_entry(path, entry, &self.env).await,
+                Err(failure) => Err(failure),
+            };
+            match restored.and_then(|()| self.place(&new, path.clone(), entry.clone())) {
                 Ok(()) if changes.added.contains(path) => {
                     report.added.push(path.clone());
                 }
                 Ok(()) => report.changed.push(path.clone()),
                 Err(failure) => {
-                    let text = format!("{}: {}", path.display(), failure.message);
+                    let mut text = format!("{}: {}", path.display(), failure.message);
+                    if let Some(entry) = before.get(path) {
+                        match self.place(&old, path.clone(), entry.clone()) {
+                            Ok(()) => text.push_str("; it goes on as it was"),
+                            Err(failure) => text = format!("{text}; {}", failure.message),
+                        }
+                    }
                     report.problems.push(text);
                 }
             }

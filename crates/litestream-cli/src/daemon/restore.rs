@@ -8,7 +8,7 @@ use litestream_replica::{Level, SharedReplica};
 use tracing::info;
 
 use super::place;
-use crate::config::{Config, Source};
+use crate::config::{Config, Entry, Source};
 use crate::failure::{Failure, Result};
 
 /// Files that are read at the same time.
@@ -20,21 +20,32 @@ pub async fn restore_missing(config: &Config, all: bool, env: &Env) -> Result {
         let Source::Path(path) = &entry.source else {
             continue;
         };
-        if !(all || entry.restore_if_db_not_exists) {
-            continue;
+        if all || entry.restore_if_db_not_exists {
+            restore_if_missing(path, entry, env).await?;
         }
-        match env.disk.metadata(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            _ => {
-                info!(path = %path.display(), "database exists, skipping restore");
-                continue;
-            }
-        }
-        info!(path = %path.display(), "attempting restore before replication");
-        let replicas = place::replicas(entry, path, env)?;
-        restore_one(path, &replicas, env).await?;
     }
     Ok(())
+}
+
+/// The same for one database that is about to be replicated.
+pub async fn restore_entry(path: &Path, entry: &Entry, env: &Env) -> Result {
+    if entry.restore_if_db_not_exists {
+        restore_if_missing(path, entry, env).await?;
+    }
+    Ok(())
+}
+
+async fn restore_if_missing(path: &Path, entry: &Entry, env: &Env) -> Result {
+    match env.disk.metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        _ => {
+            info!(path = %path.display(), "database exists, skipping restore");
+            return Ok(());
+        }
+    }
+    info!(path = %path.display(), "attempting restore before replication");
+    let replicas = place::replicas(entry, path, env)?;
+    restore_one(path, &replicas, env).await
 }
 
 async fn restore_one(path: &Path, replicas: &[SharedReplica], env: &Env) -> Result {

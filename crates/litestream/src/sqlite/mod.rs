@@ -10,12 +10,14 @@ mod conn;
 mod exclusive;
 mod file;
 mod live;
+mod look;
 mod sentinel;
 mod shm;
 
 pub use conn::{Checkpointer, Reader, open_and_prepare};
 pub use exclusive::{Exclusive, roll_back};
 pub use live::Live;
+pub use look::is_database;
 pub use sentinel::{Sentinel, WalState};
 
 /// Lowest SQLite that may be linked: earlier ones lose commits when a writer restarts the WAL while another connection

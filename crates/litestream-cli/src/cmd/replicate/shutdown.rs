@@ -3,6 +3,8 @@
 //! Promise: the result is Ok only if everything committed is in the replicas. A second signal ends it at once; the first
 //! may come here, too, if the run ended by itself.
 
+use std::time::Duration;
+
 use litestream::fleet::{Ending, Unfinished, not_uploaded};
 use tracing::{error, info, warn};
 
@@ -10,6 +12,9 @@ use super::Job;
 use crate::failure::{Failure, Result};
 use crate::services::Services;
 use crate::signals::{Signal, Signals};
+
+/// After a second signal, until the end whatever happens.
+const INTERRUPTED_WAIT: Duration = Duration::from_secs(2);
 
 /// How to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,14 +59,22 @@ pub async fn run(
     // A reload that somebody asked for over the socket may be under way.
     let close = async {
         let _turn = job.daemon.settle().await;
-        job.daemon.fleet.close(&ending).await
+        let unfinished = job.daemon.fleet.close(&ending).await;
+        (unfinished, job.daemon.left_behind().await)
     };
     let mut close = std::pin::pin!(close);
-    let unfinished = tokio::select! {
+    let (unfinished, left_behind) = tokio::select! {
         unfinished = &mut close => unfinished,
         () = second(signals) => {
             job.daemon.interrupt();
-            close.await
+            // Whatever still holds up the end: nobody waits for it.
+            tokio::select! {
+                unfinished = &mut close => unfinished,
+                () = job.env.clock.sleep_async(INTERRUPTED_WAIT) => {
+                    info!("litestream shut down");
+                    return Err(Failure::new("interrupted before all databases were closed; what is not uploaded is in the local files"));
+                }
+            }
         }
     };
     let mut failures = Vec::new();
@@ -76,6 +89,7 @@ pub async fn run(
         }
         failures.push(not_uploaded(member, cause).await);
     }
+    failures.extend(left_behind);
     if let Some(services) = services {
         services.stop().await;
     }

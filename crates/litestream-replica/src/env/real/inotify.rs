@@ -54,7 +54,10 @@ pub(super) struct Inotify {
     hub: &'static Hub,
     bell: Arc<Bell>,
     paths: Vec<PathBuf>,
+    /// They lie where every change is told.
     sure: bool,
+    /// All of them are watched.
+    complete: bool,
 }
 
 impl Wake for Bell {
@@ -170,15 +173,17 @@ impl Inotify {
             bell: Arc::default(),
             paths: Vec::new(),
             sure: false,
+            complete: false,
         })
     }
 
-    /// Sets the watches that have fired anew.
-    fn rearm(&self) -> io::Result<()> {
+    /// Sets the watches that have fired anew. What can't be watched (there are no watches left, the file is gone) is tried again at the
+    /// next wait; until then nothing is sure.
+    fn rearm(&mut self) {
+        self.complete = true;
         for path in &self.paths {
-            self.hub.arm(path, &self.bell)?;
+            self.complete &= self.hub.arm(path, &self.bell).is_ok();
         }
-        Ok(())
     }
 
     /// Waits for the bell, or also for a change; both are used up.
@@ -211,11 +216,14 @@ impl Drop for Inotify {
 
 impl Watcher for Inotify {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        if !self.complete {
+            self.rearm();
+        }
         let happened = self.wait_for(timeout, true);
-        if std::mem::take(&mut self.bell.state.lock().changed) {
-            // Before anybody looks at the file: what comes after that look is an event again. A file that is not there any more
-            // has none; whoever looks finds that out.
-            let _ = self.rearm();
+        let changed = std::mem::take(&mut self.bell.state.lock().changed);
+        if changed {
+            // Before anybody looks at the file: what comes after that look is an event again.
+            self.rearm();
         }
         Ok(happened)
     }
@@ -233,11 +241,15 @@ impl Watcher for Inotify {
             self.sure = paths.iter().all(|path| is_sure(path));
             self.paths = paths;
         }
-        self.rearm()
+        for path in &self.paths {
+            rustix::fs::stat(path)?;
+        }
+        self.rearm();
+        Ok(())
     }
 
     fn is_sure(&self) -> bool {
-        self.sure
+        self.sure && self.complete
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
