@@ -62,7 +62,10 @@ fn is_open(database: &Database) -> bool {
     );
     let fails = database.error().is_some();
     let left_something = database.condition() == Condition::Missing
-        && database.replicas.iter().any(|r| r.lag > Some(Duration::ZERO));
+        && database
+            .replicas
+            .iter()
+            .any(|r| r.lag > Some(Duration::ZERO));
     is_running && (database.was_opened || fails) || left_something
 }
 

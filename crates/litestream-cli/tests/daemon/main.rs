@@ -16,6 +16,7 @@ mod oracle;
 mod churn;
 mod ending;
 mod folder;
+mod locks;
 mod once;
 mod places;
 mod reload;
