@@ -323,7 +323,7 @@ fn no_secret_leaves(form: &str) {
     running.wait_for("hook failed, trying again");
     while_it_runs(&mut heard, &running, &good);
     running.signal("TERM");
-    let done = running.finish_within(Duration::from_secs(60));
+    let done = running.finish_within(Duration::from_mins(1));
     let details = [" DBG ", "level=DEBUG", "\"level\":\"DEBUG\""];
     assert!(
         details.iter().any(|level| done.stdout.contains(level)),
