@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use litestream_replica::env::{Env, Kind};
+use litestream_replica::settings::shown_url;
 use litestream_replica::url;
 
 use crate::failure::{Failure, Result};
@@ -24,6 +25,18 @@ fn looks_like_url(text: &str) -> bool {
     parts.next().is_some()
         && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.bytes().all(scheme_letter)
+}
+
+/// Refuses a URL where a database is meant. It may hold a password, and is shown without.
+pub fn no_url(arg: &OsStr, example: &str) -> Result {
+    if !is_replica(arg) {
+        return Ok(());
+    }
+    let shown = shown_url(&arg.to_string_lossy());
+    Err(Failure::with_try(
+        format!("database path expected but this is a URL: {shown}"),
+        example,
+    ))
 }
 
 /// A URL must be text.
@@ -82,15 +95,10 @@ pub fn database(arg: &OsStr, env: &Env) -> Result<PathBuf> {
             "litestream replicate /path/to/db file:///path/to/backup",
         ));
     }
-    if is_replica(arg) {
-        return Err(Failure::with_try(
-            format!(
-                "database path expected but this is a URL: {}",
-                arg.display()
-            ),
-            "litestream replicate /path/to/db file:///path/to/backup",
-        ));
-    }
+    no_url(
+        arg,
+        "litestream replicate /path/to/db file:///path/to/backup",
+    )?;
     let path = expand(arg)?;
     match env.disk.metadata(&path).map(|m| m.kind) {
         Ok(Kind::Dir) => Err(Failure::new(format!(

@@ -40,7 +40,6 @@ fn unknown_commands() {
         "validate",
         "mcp",
         "Replicate",
-        "",
     ] {
         let done = place.run(&[name]);
         assert_eq!((done.code, done.stdout.as_str()), (1, ""));
@@ -49,6 +48,10 @@ fn unknown_commands() {
             Some(&*format!("Error: litestream {name}: unknown command"))
         );
     }
+    // A variable that is not set is no command at all.
+    let (empty, none) = (place.run(&[""]), place.run(&[]));
+    assert_eq!((empty.code, empty.stderr.as_str()), (1, ""));
+    assert_eq!((none.code, none.stdout), (1, empty.stdout));
     assert_eq!(
         place.run(&["restor"]).stderr,
         "Error: litestream restor: unknown command\nTry: litestream restore\n"
@@ -266,18 +269,16 @@ fn positionals_of_replicate() {
             done.stdout
         );
     }
-    for args in [
-        &["replicate"][..],
-        &["replicate", "-config", "x"],
-        &["replicate", "-no-expand-env", "a.db", "file:///x"],
-    ] {
-        let done = place.run(args);
-        assert!(
-            done.stderr
-                .contains("configuration files are not supported in this version"),
-            "{done:?}"
-        );
-    }
+    // Without positionals it is the configuration that says what to do.
+    let done = place.run(&["replicate", "-config", "x"]);
+    let missing = format!(
+        "Error: config file not found: {}\n",
+        place.path("x").display()
+    );
+    assert_eq!(
+        (done.code, done.stdout.as_str(), done.stderr),
+        (1, "", missing)
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `litestream register`.
 
 use litestream_replica::env::Env;
+use litestream_replica::settings::shown_url;
 use serde::Serialize;
 
 use crate::args::Parsed;
@@ -21,7 +22,8 @@ struct Request<'a> {
 struct Shown<'a> {
     status: &'a str,
     db_path: &'a str,
-    replica: &'a str,
+    /// As it was given, but for secrets: what is printed ends up in logs.
+    replica: String,
     socket: String,
 }
 
@@ -44,7 +46,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let shown = Shown {
         status: &registered.status,
         db_path: &registered.path,
-        replica: &replica,
+        replica: shown_url(&replica),
         socket: client.socket(),
     };
     if parsed.bool("json") {

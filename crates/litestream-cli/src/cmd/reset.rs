@@ -15,7 +15,10 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let database = match parsed.positionals.as_slice() {
         [] => return Err(missing()),
         [path] if path.is_empty() => return Err(missing()),
-        [path] => place::expand(path)?,
+        [path] => {
+            place::no_url(path, "litestream reset /path/to/db")?;
+            place::expand(path)?
+        }
         _ => return Err(Failure::new("too many arguments")),
     };
     match env.disk.metadata(&database) {

@@ -28,7 +28,10 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
         [] => None,
         // As in a script whose variable is not set: all, as with Litestream.
         [database] if database.is_empty() => None,
-        [database] => Some(place::expand(database)?),
+        [database] => {
+            place::no_url(database, "litestream status /path/to/db")?;
+            Some(place::expand(database)?)
+        }
         _ => return Err(Failure::new("too many arguments")),
     };
     let config = config::for_command(parsed, env)?;

@@ -246,13 +246,7 @@ pub fn database(parsed: &Parsed, example: &str) -> Result<String> {
         }
         _ => return Err(Failure::new("too many arguments")),
     };
-    if place::is_replica(arg) {
-        let text = format!(
-            "database path expected but this is a URL: {}",
-            arg.display()
-        );
-        return Err(Failure::with_try(text, format!("litestream {example}")));
-    }
+    place::no_url(arg, &format!("litestream {example}"))?;
     let path = place::expand(arg)?;
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| {

@@ -35,14 +35,14 @@ impl Address {
         Ok(Address { host, port })
     }
 
-    /// Where people find the metrics.
-    pub fn url(&self) -> String {
+    /// Where people find the metrics, once it is listened on this port.
+    pub fn url(&self, port: u16) -> String {
         let host = match self.host.as_str() {
             "" => "localhost".to_owned(),
             host if host.contains(':') => format!("[{host}]"),
             host => host.to_owned(),
         };
-        format!("http://{host}:{}/metrics", self.port)
+        format!("http://{host}:{port}/metrics")
     }
 
     /// What to try to bind, in this order.
@@ -79,7 +79,7 @@ mod tests {
             ("a.b:0", "http://a.b:0/metrics"),
         ] {
             let address = Address::parse(addr).unwrap();
-            assert_eq!(address.url(), url);
+            assert_eq!(address.url(address.port), url);
             assert_eq!(address.to_string(), addr);
         }
     }

@@ -49,9 +49,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Says where it will be found, and listens there. `None`: it can't, which was logged.
+    /// Listens, and says where. `None`: it can't, which was logged.
     pub async fn start(address: &Address, pages: Pages, env: &Env) -> Option<Server> {
-        info!(url = address.url(), "serving metrics on");
         let listener = match bind(address).await {
             Ok(listener) => listener,
             Err(error) => {
@@ -60,7 +59,9 @@ impl Server {
                 return None;
             }
         };
+        // The address may leave the port open.
         let port = listener.local_addr().map_or(0, |addr| addr.port());
+        info!(url = address.url(port), "serving metrics on");
         let (stop, stopped) = watch::channel(false);
         let ended = Arc::new(Semaphore::new(0));
         let serve = Serve {

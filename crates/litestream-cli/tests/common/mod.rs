@@ -167,6 +167,11 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// A program whose output goes to these files.
+    pub fn new(child: Child, log: PathBuf, errors: PathBuf) -> Running {
+        Running { child, log, errors }
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("log")
     }
@@ -183,12 +188,18 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub fn finish(mut self) -> Done {
-        let mut status = None;
-        wait_until("the end of litestream", || {
+    pub fn finish(self) -> Done {
+        self.finish_within(PATIENCE)
+    }
+
+    /// The same where more than usual is done before.
+    pub fn finish_within(mut self, patience: Duration) -> Done {
+        let (start, mut status) = (Instant::now(), None);
+        while status.is_none() {
+            assert!(start.elapsed() < patience, "litestream does not end");
+            sleep(Duration::from_millis(10));
             status = self.child.try_wait().expect("wait");
-            status.is_some()
-        });
+        }
         Done {
             code: code(status.expect("ended")),
             stdout: self.log(),

@@ -264,3 +264,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn passwords_are_not_shown_whatever_is_in_them() {
+    for (url, expected) in [
+        ("sftp://u:p@h/x", "sftp://u:<redacted>@h/x"),
+        ("sftp://u:p/q@h/x", "sftp://u:<redacted>@h/x"),
+        ("sftp://u:p?q#r@h:22/x@y", "sftp://u:<redacted>@y"),
+        ("sftp://u:p@q@h/x", "sftp://u:<redacted>@h/x"),
+        ("sftp://u:p q@h", "sftp://u:<redacted>@h"),
+        ("s3://b/x@y", "s3://b/x@y"),
+        ("s3://b.h:9000/x@y", "s3://b.h:9000/x@y"),
+        ("webdav://[::1]:80/x@y", "webdav://[::1]:80/x@y"),
+        (
+            "s3://arn:aws:s3:r:1:accesspoint/n@m",
+            "s3://arn:aws:s3:r:1:accesspoint/n@m",
+        ),
+        (
+            "s3://b/x?sseCustomerKey=k&region=r",
+            "s3://b/x?sseCustomerKey=<redacted>&region=r",
+        ),
+    ] {
+        assert_eq!(shown_url(url), expected);
+    }
+}

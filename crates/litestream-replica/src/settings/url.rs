@@ -91,8 +91,7 @@ pub fn shown(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, rest) = rest.split_at(end);
+    let (authority, rest) = rest.split_at(authority_len(rest));
     let authority = match authority.rsplit_once('@') {
         Some((user, host)) if user.contains(':') => {
             let name = user.split(':').next().unwrap_or_default();
@@ -111,6 +110,26 @@ pub fn shown(text: &str) -> String {
     };
     let query = query.map(|q| format!("?{}", q.split('&').map(hide).collect::<Vec<_>>().join("&")));
     format!("{scheme}://{authority}{path}{}", query.unwrap_or_default())
+}
+
+/// Where the path begins. A password with a slash in it is a mistake, which makes it no less secret.
+fn authority_len(rest: &str) -> usize {
+    let ends = |from: usize| {
+        let end = rest[from..].find(['/', '?', '#']);
+        end.map_or(rest.len(), |end| from + end)
+    };
+    let end = ends(0);
+    let is_port = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let authority = &rest[..end];
+    let is_cut = !authority.contains('@')
+        // Colons that are no password's.
+        && !authority.starts_with("arn:")
+        && !authority.starts_with('[')
+        && authority.split_once(':').is_some_and(|(_, port)| !is_port(port));
+    match rest.rfind('@') {
+        Some(at) if is_cut => ends(at),
+        _ => end,
+    }
 }
 
 /// In Go's quotes, as far as URLs need them.
