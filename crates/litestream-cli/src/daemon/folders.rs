@@ -25,6 +25,8 @@ const GATHER: Duration = Duration::from_millis(250);
 const SCAN_EVERY: Duration = Duration::from_secs(30);
 /// A file that matches and is no database yet may become one without telling: SQLite writes on.
 const CANDIDATE_EVERY: Duration = Duration::from_secs(1);
+/// Nobody waits longer for a worker that is at something else.
+const LET_GO_MAX: Duration = Duration::from_secs(5);
 /// Scans take at most one part of so many of the time.
 const SHARE: u32 = 20;
 
@@ -164,10 +166,14 @@ impl Watcher {
                 .iter()
                 .any(|(folder, _)| path.starts_with(folder))
         };
-        for path in self.ours() {
-            if !there.contains(&path) && !unseen(&path) {
-                self.gone(path);
-            }
+        let gone: Vec<_> = self
+            .ours()
+            .into_iter()
+            .filter(|path| !there.contains(path) && !unseen(path))
+            .collect();
+        self.let_go(&gone).await;
+        for path in gone {
+            self.gone(path);
         }
         for path in survey.databases {
             self.came(path).await;
@@ -190,6 +196,21 @@ impl Watcher {
             dir::relative(&self.entry, path).is_some() && !place::has_its_own(&config, path)
         });
         ours.cloned().collect()
+    }
+
+    /// Has the files of databases that are gone closed. One of them may be here under another name: SQLite gives all connections of a process
+    /// to one file the same WAL-index, be it that of a name of before, and of what others commit by the new name nothing would be seen.
+    async fn let_go(&self, gone: &[PathBuf]) {
+        let members = gone.iter().filter_map(|path| self.daemon.fleet.get(path));
+        let looks = members
+            .filter_map(|member| member.replicator())
+            .map(|running| async move { running.capture().await });
+        let clock = &self.daemon.env.clock;
+        tokio::select! {
+            // Each finds that its database is gone.
+            _ = futures_util::future::join_all(looks) => {}
+            () = clock.sleep_async(LET_GO_MAX) => {}
+        }
     }
 
     async fn came(&self, path: PathBuf) {

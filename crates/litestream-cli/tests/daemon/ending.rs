@@ -112,7 +112,8 @@ fn a_second_signal_ends_at_once_and_what_was_not_sent_is_named() {
     assert_eq!(done.code, 1, "{done:?}");
     for number in 0..8 {
         let is_named = done.stderr.contains(&world.text(&name(number)));
-        assert_eq!(is_named, fails(number), "{number}: {}", done.stderr);
+        // Of the others it is not known whether the signal came before they had finished.
+        assert!(is_named || !fails(number), "{number}: {}", done.stderr);
     }
     assert_all_restored(&world, (0..8).filter(|number| !fails(*number)));
 }

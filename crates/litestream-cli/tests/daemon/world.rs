@@ -175,6 +175,11 @@ impl Daemon<'_> {
     /// Waits until the daemon has exactly these databases. A folder that is only looked at from time to time would be too late.
     pub fn wait_for_names(&self, expected: &[&str]) {
         wait_for(|| self.names(), |names| names == expected);
+        // One is listed a moment before it is started.
+        wait_for(
+            || self.list(),
+            |list| list.iter().all(|d| d["status"] == "replicating"),
+        );
     }
 
     pub fn listed(&self, name: &str) -> Value {
