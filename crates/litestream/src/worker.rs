@@ -305,6 +305,8 @@ impl Worker {
         let behind = database.is_behind(&state);
         if behind && self.capture_wait(now).is_zero() {
             self.capture_all()?;
+            // What the event was about is here; what is written later is another event.
+            self.state.settle = SETTLE.len();
         }
         self.checkpoint_if_due()?;
         if !behind {
