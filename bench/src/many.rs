@@ -113,7 +113,9 @@ fn busy(args: &Args, report: &mut Report, program: &Program) -> Result<()> {
         }
         let n = commits as usize % BUSY;
         commits += 1;
-        let before = n.is_multiple_of(WATCHED_OF).then(|| newest(&place.level(n)));
+        let before = n
+            .is_multiple_of(WATCHED_OF)
+            .then(|| newest(&place.level(n)));
         conns[n].execute("INSERT INTO rows (body) VALUES (zeroblob(300))", [])?;
         watched.extend(before.map(|before| Watched {
             level: place.level(n),
