@@ -114,25 +114,24 @@ impl Tally {
             "every file is read to its end: {verified} of {}",
             ends.len()
         );
-        if let Some((newest, expected)) = known.first().and_then(|e| Some((e, e.after()?))) {
-            let actual = self.pages.load(Ordering::Relaxed) | Checksum::FLAG;
-            if actual == expected.get() {
-                // Whatever is wrong with files before does not show in the result: what comes after may hold every page.
-                return Ok(true);
-            }
-            check_chain(&known)?;
-            return Err(RestoreError::DatabaseChecksum {
-                file: newest.info,
-                expected: expected.get(),
-                actual,
-            });
-        }
         check_chain(&known)?;
-        Ok(false)
+        let Some((newest, expected)) = known.first().and_then(|e| Some((e, e.after()?))) else {
+            return Ok(false);
+        };
+        let actual = self.pages.load(Ordering::Relaxed) | Checksum::FLAG;
+        if actual == expected.get() {
+            return Ok(true);
+        }
+        Err(RestoreError::DatabaseChecksum {
+            file: newest.info,
+            expected: expected.get(),
+            actual,
+        })
     }
 }
 
-/// Newest first: each file must follow the one before, as far back as anything of the result comes from.
+/// Newest first: each file must follow the one before, as far back as anything of the result comes from. What is wrong before that does not show
+/// in it: a file that came later holds every page.
 fn check_chain(files: &[Ends]) -> Result<(), RestoreError> {
     let used = files.iter().rposition(|file| file.used);
     let matters = files.get(..=used.unwrap_or_default()).unwrap_or_default();
