@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod monitor;
 mod out;
 mod place;
+mod progress;
 mod quote;
 mod services;
 mod signals;

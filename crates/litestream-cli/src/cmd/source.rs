@@ -44,11 +44,7 @@ impl Source {
         };
         let entry = config.find(&path).ok_or_else(unknown)?;
         let entry = entry.for_file(&path)?;
-        let open = |replica: &config::ReplicaEntry| {
-            settings::open(&replica.storage, env, Some(&path)).map_err(Failure::new)
-        };
-        let replicas: Vec<SharedReplica> =
-            entry.replicas.iter().map(open).collect::<Result<_>>()?;
+        let replicas = entry.open_replicas(&path, env)?;
         if replicas.is_empty() {
             return Err(Failure::new(format!(
                 "no replica configured for database: {}",

@@ -1,27 +1,18 @@
 //! `litestream stop`.
 
 use litestream_replica::env::Env;
-use serde::Serialize;
 
 use super::start;
 use crate::args::Parsed;
 use crate::control::client::{self, Client};
-use crate::control::documents::Moved;
+use crate::control::documents::{GiveUp, Moved};
 use crate::failure::Result;
-
-#[derive(Serialize)]
-struct Request {
-    path: String,
-    timeout: u64,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    force: bool,
-}
 
 /// Has a running daemon pause the replication of a database, after a final sync.
 pub fn run(parsed: &Parsed, env: &Env) -> Result {
     let path = client::database(parsed, "stop /path/to/db")?;
     let client = Client::without_limit(parsed, env)?;
-    let request = Request {
+    let request = GiveUp {
         path,
         timeout: client.timeout_seconds(),
         force: parsed.bool("force"),

@@ -6,17 +6,9 @@ use serde::Serialize;
 use super::start;
 use crate::args::Parsed;
 use crate::control::client::{self, Client};
-use crate::control::documents::Moved;
+use crate::control::documents::{GiveUp, Moved};
 use crate::failure::Result;
 use crate::out;
-
-#[derive(Serialize)]
-struct Request {
-    path: String,
-    timeout: u64,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    force: bool,
-}
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -41,7 +33,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
     if parsed.bool("dry-run") {
         return preview(parsed, &client, &path);
     }
-    let request = Request {
+    let request = GiveUp {
         path,
         timeout: client.timeout_seconds(),
         force: parsed.bool("force"),

@@ -4,14 +4,26 @@ use std::path::Path;
 use std::time::Duration;
 
 use litestream::{Policy, Settings};
-use litestream_replica::Level;
+use litestream_replica::env::Env;
+use litestream_replica::{Level, SharedReplica, settings};
 
-use super::types::{Config, Entry};
+use super::types::{Config, Entry, ReplicaEntry};
+use crate::failure::{Failure, Result};
 
 /// How often a database is looked at that is not to be looked at: events announce changes.
 const LOOK_RARELY: Duration = Duration::from_hours(1);
 /// Less would make files of single pages.
 const CAPTURE_BYTES_MIN: i64 = 1 << 20;
+
+impl Entry {
+    /// Clients of its replicas, for the database at `path`; contacts nobody.
+    pub fn open_replicas(&self, path: &Path, env: &Env) -> Result<Vec<SharedReplica>> {
+        let open = |replica: &ReplicaEntry| {
+            settings::open(&replica.storage, env, Some(path)).map_err(Failure::new)
+        };
+        self.replicas.iter().map(open).collect()
+    }
+}
 
 impl Config {
     /// The engine's settings for a database at `path`, which `entry` is the entry of.

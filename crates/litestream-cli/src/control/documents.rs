@@ -98,6 +98,18 @@ pub struct Synced {
     pub uploaded: bool,
 }
 
+/// What `stop` and `unregister` ask for.
+#[derive(Clone, Debug, Serialize)]
+pub struct GiveUp {
+    /// The database.
+    pub path: String,
+    /// Seconds; zero: the daemon's own limit.
+    pub timeout: u64,
+    /// Even if not everything could be uploaded.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+}
+
 /// `POST /start`, `POST /stop`, `POST /unregister`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Moved {

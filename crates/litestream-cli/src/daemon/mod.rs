@@ -199,21 +199,10 @@ impl Daemon {
         Ok(())
     }
 
-    /// Ends the replication of a database that is not there any more, or not named any more.
-    async fn unplace(
-        &self,
-        path: &Path,
-        ending: &Ending<'_>,
-        forced: bool,
-    ) -> std::result::Result<(), String> {
-        let ended = self.fleet.unregister(path, ending, forced).await;
-        match ended {
-            Ok(_) => {}
-            Err(e) if forced => {
-                error!(path = %path.display(), error = %e, "failed to close database");
-            }
-            Err(e) => return Err(e.to_string()),
-        }
+    /// Ends the replication of a database that is not named any more.
+    async fn unplace(&self, path: &Path, ending: &Ending<'_>) -> std::result::Result<(), String> {
+        let ended = self.fleet.unregister(path, ending, false).await;
+        ended.map_err(|e| e.to_string())?;
         self.placed.lock().remove(path);
         self.registered.lock().remove(path);
         Ok(())

@@ -4,13 +4,11 @@ use std::path::{Path, PathBuf};
 
 use litestream::Policy;
 use litestream::fleet::Spec;
-use litestream_replica::SharedReplica;
 use litestream_replica::env::Env;
-use litestream_replica::settings;
 use tracing::info;
 
-use crate::config::{Config, Entry, ReplicaEntry, Source, scan};
-use crate::failure::{Failure, Result};
+use crate::config::{Config, Entry, Source, scan};
+use crate::failure::Result;
 
 /// The databases of an entry; what a folder holds is told.
 pub fn scan_and_tell(entry: &Entry, env: &Env) -> Result<Vec<PathBuf>> {
@@ -52,15 +50,7 @@ pub fn spec(
     }
     Ok(Spec {
         settings,
-        replicas: replicas(entry, path, env)?,
+        replicas: entry.open_replicas(path, env)?,
         on_demand,
     })
-}
-
-/// Clients of an entry's replicas; contacts nobody.
-pub fn replicas(entry: &Entry, path: &Path, env: &Env) -> Result<Vec<SharedReplica>> {
-    let open = |replica: &ReplicaEntry| {
-        settings::open(&replica.storage, env, Some(path)).map_err(Failure::new)
-    };
-    entry.replicas.iter().map(open).collect()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use litestream::fleet::Ending;
 use tracing::{info, warn};
 
-use super::restore::restore_entry;
+use super::restore::restore_if_missing;
 use super::{Daemon, place};
 use crate::config::{Config, Entry};
 use crate::control::ReloadReport;
@@ -28,15 +28,18 @@ impl Daemon {
         let Some(origin) = &self.origin else {
             return Err("there is no configuration file: it was given on the command line".into());
         };
-        let loaded = origin.load(&self.env).map_err(|failure| failure.message)?;
+        // A file system that hangs must not hold up those who want to end.
+        let (origin, env) = (origin.clone(), self.env.clone());
+        let loaded = self.env.spawn.offloaded(move || origin.load(&env)).await;
+        let loaded = loaded
+            .map_err(|e| format!("cannot read the configuration: {e}"))?
+            .map_err(|failure| failure.message)?;
         loaded.log_warnings();
         monitor::Options::of(&loaded.config).map_err(|failure| failure.message)?;
-        let config = loaded.config;
-        log::init(
-            log::Options::of(&config.logging, &self.log_level),
-            &self.env,
-        );
-        self.reload(config).await
+        let logging = loaded.config.logging.clone();
+        let report = self.reload(loaded.config).await?;
+        log::init(log::Options::of(&logging, &self.log_level), &self.env);
+        Ok(report)
     }
 
     /// Ends what is not named any more, starts what is new, restarts what has changed. Nothing happens if the new configuration cannot be
@@ -72,7 +75,7 @@ impl Daemon {
                 interrupt: self.hurry.subscribe(),
                 ..self.ending(None)
             };
-            (path, self.unplace(path, &ending, false).await)
+            (path, self.unplace(path, &ending).await)
         }))
         .await;
         let mut kept = Vec::new();
@@ -95,8 +98,10 @@ impl Daemon {
             };
             // One that goes on as it was may be where this one is to go.
             let restored = match self.check_apart(path, entry) {
-                Ok(()) => restore_entry(path, entry, &self.env).await,
-                Err(failure) => Err(failure),
+                Ok(()) if entry.restore_if_db_not_exists => {
+                    restore_if_missing(path, entry, &self.env).await
+                }
+                apart => apart,
             };
             match restored.and_then(|()| self.place(&new, path.clone(), entry.clone())) {
                 Ok(()) if changes.added.contains(path) => {

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use litestream::restore::{self, IntegrityCheck, RestoreError, Target};
+use litestream_replica::SharedReplica;
+use litestream_replica::chain::listing;
 use litestream_replica::env::Env;
-use litestream_replica::{Level, SharedReplica};
 use tracing::info;
 
-use super::place;
 use crate::config::{Config, Entry, Source};
 use crate::failure::{Failure, Result};
 
@@ -27,15 +27,8 @@ pub async fn restore_missing(config: &Config, all: bool, env: &Env) -> Result {
     Ok(())
 }
 
-/// The same for one database that is about to be replicated.
-pub async fn restore_entry(path: &Path, entry: &Entry, env: &Env) -> Result {
-    if entry.restore_if_db_not_exists {
-        restore_if_missing(path, entry, env).await?;
-    }
-    Ok(())
-}
-
-async fn restore_if_missing(path: &Path, entry: &Entry, env: &Env) -> Result {
+/// The same for one database.
+pub async fn restore_if_missing(path: &Path, entry: &Entry, env: &Env) -> Result {
     match env.disk.metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         _ => {
@@ -44,7 +37,7 @@ async fn restore_if_missing(path: &Path, entry: &Entry, env: &Env) -> Result {
         }
     }
     info!(path = %path.display(), "attempting restore before replication");
-    let replicas = place::replicas(entry, path, env)?;
+    let replicas = entry.open_replicas(path, env)?;
     restore_one(path, &replicas, env).await
 }
 
@@ -59,7 +52,9 @@ async fn restore_one(path: &Path, replicas: &[SharedReplica], env: &Env) -> Resu
     };
     match restore::run_any(&request, replicas, env, &|_| {}).await {
         Ok(_) => info!(path = %path.display(), "restore completed"),
-        Err(RestoreError::NoBackup) if are_empty(replicas).await? => {
+        Err(RestoreError::NoBackup)
+            if are_empty(replicas).await.map_err(|e| failed(path, e))? =>
+        {
             info!(path = %path.display(), "no backup found, starting fresh");
         }
         Err(e) => return Err(failed(path, e)),
@@ -72,20 +67,9 @@ fn failed(path: &Path, cause: impl std::fmt::Display) -> Failure {
 }
 
 /// Files without a chain that leads to a state are a damaged backup, and no reason to start afresh over it.
-async fn are_empty(replicas: &[SharedReplica]) -> Result<bool> {
+async fn are_empty(replicas: &[SharedReplica]) -> litestream_replica::Result<bool> {
     for replica in replicas {
-        for level in Level::all() {
-            let files = replica.list(level, None, false).await;
-            let files = files.map_err(|e| Failure::new(format!("restore failed: {e}")))?;
-            if !files.is_empty() {
-                return Ok(false);
-            }
-        }
-        let old = replica.list_v3().await;
-        if !old
-            .map_err(|e| Failure::new(format!("restore failed: {e}")))?
-            .is_empty()
-        {
+        if listing::has_any(replica).await? || !replica.list_v3().await?.is_empty() {
             return Ok(false);
         }
     }

@@ -17,6 +17,12 @@ pub async fn list_all(
     Ok(try_join_all(lists).await?.into_iter().flatten().collect())
 }
 
+/// Whether there is any LTX file.
+pub async fn has_any(replica: &SharedReplica) -> Result<bool> {
+    let levels: Vec<Level> = Level::all().collect();
+    Ok(!list_all(replica, &levels, false).await?.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

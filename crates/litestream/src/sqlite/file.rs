@@ -4,6 +4,7 @@ use std::os::raw::{c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 
+use ltx::PageSize;
 use rusqlite::{Connection, ffi};
 
 use super::shm::{REGION_SIZE, WORDS};
@@ -210,6 +211,21 @@ impl DbFile {
             Some(lock) => unsafe { lock(self.file.as_ptr(), slot as c_int, 1, flags) },
             None => ffi::SQLITE_IOERR_SHMLOCK,
         }
+    }
+
+    /// Page size and number of pages as the database file's header says (SQLite's file format, section 1.3). `None` for
+    /// an empty file.
+    pub(super) fn database_size(&self) -> Option<(PageSize, u32)> {
+        let mut header = [0; 32];
+        self.read(&mut header, 0).ok()?;
+        let page_size = match u16::from_be_bytes([header[16], header[17]]) {
+            1 => 65536,
+            n => u32::from(n),
+        };
+        Some((
+            PageSize::new(page_size)?,
+            u32::from_be_bytes([header[28], header[29], header[30], header[31]]),
+        ))
     }
 
     /// The start of the WAL-index. Valid while the connection is open: SQLite unmaps it on close only.

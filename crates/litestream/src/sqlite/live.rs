@@ -5,7 +5,6 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use ltx::PageSize;
 use rusqlite::Connection;
 
 use super::conn::open;
@@ -45,18 +44,7 @@ impl Live {
 
     fn state(&self) -> Option<WalState> {
         // SAFETY: mapped since open, unmapped only when the connection closes, which `self` owns.
-        shm::read(unsafe { self.index.as_ref() }, || self.database_size())
-    }
-
-    fn database_size(&self) -> Option<(PageSize, u32)> {
-        let mut header = [0; 32];
-        self.file.read(&mut header, 0).ok()?;
-        let page_size = match u16::from_be_bytes([header[16], header[17]]) {
-            1 => 65536,
-            n => u32::from(n),
-        };
-        let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
-        Some((PageSize::new(page_size)?, pages))
+        shm::read(unsafe { self.index.as_ref() }, || self.file.database_size())
     }
 
     /// Begins the transaction: what it sees, if nobody committed in the same moment.

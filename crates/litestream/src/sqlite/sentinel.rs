@@ -10,7 +10,6 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use ltx::PageSize;
 use rusqlite::Connection;
 
 use super::conn::open_and_prepare;
@@ -61,22 +60,7 @@ impl Sentinel {
     /// The last committed state. `None` while a commit is being published; if that lasts, the index needs recovery.
     pub fn state(&self) -> Option<WalState> {
         // SAFETY: mapped since open, unmapped only when the connection closes, which `self` owns.
-        shm::read(unsafe { self.index.as_ref() }, || self.database_size())
-    }
-
-    /// Page size and number of pages as the database file's header says (SQLite's file format, section 1.3). `None` for
-    /// an empty file.
-    fn database_size(&self) -> Option<(PageSize, u32)> {
-        let mut header = [0; 32];
-        self.file.read(&mut header, 0).ok()?;
-        let page_size = match u16::from_be_bytes([header[16], header[17]]) {
-            1 => 65536,
-            n => u32::from(n),
-        };
-        Some((
-            PageSize::new(page_size)?,
-            u32::from_be_bytes([header[28], header[29], header[30], header[31]]),
-        ))
+        shm::read(unsafe { self.index.as_ref() }, || self.file.database_size())
     }
 
     /// Tries to take the guard: the CHECKPOINT lock.

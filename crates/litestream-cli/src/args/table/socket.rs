@@ -1,6 +1,6 @@
 //! The commands that talk to a running daemon.
 
-use super::{flag, with_default};
+use super::{JSON, flag, with_default};
 use crate::args::{Command, Flag, Kind};
 use crate::control::DEFAULT_SOCKET;
 
@@ -15,13 +15,6 @@ const CONFIG: Flag = flag(
     "PATH",
     "Configuration file that says where the socket is.
 Without it and -socket, the one that other commands would read.",
-);
-
-const JSON: Flag = flag(
-    "json",
-    Kind::Bool,
-    "",
-    "Output raw JSON instead of human-readable text.",
 );
 
 const FORCE: Flag = flag(

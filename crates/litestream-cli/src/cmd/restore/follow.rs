@@ -7,9 +7,9 @@ use litestream::restore::{Event, Target};
 use litestream_replica::SharedReplica;
 
 use super::Job;
-use super::progress::Display;
 use crate::args::Parsed;
 use crate::failure::{Failure, Result};
+use crate::progress::Display;
 use crate::signals::Signals;
 
 /// Taken if none, or one that is not positive, is given.
@@ -42,7 +42,7 @@ pub async fn run(
     let start = job.env.clock.monotonic();
     let display = Display::new(job.progress, job.env.clock.clone());
     let progress = |event| {
-        display.show(event);
+        display.show(&event);
         if matches!(event, Event::Done { .. }) {
             display.finish();
             job.tell_integrity();

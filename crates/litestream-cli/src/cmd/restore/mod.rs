@@ -3,7 +3,7 @@
 mod follow;
 mod plan;
 mod plan_v3;
-pub(super) mod progress;
+mod progress;
 
 use std::io;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use litestream::restore::{
     Backup, Event, IntegrityCheck, Outcome, Request, RestoreError, Target, choose, run as restore,
     run_any,
 };
+use litestream_replica::SharedReplica;
+use litestream_replica::chain::listing;
 use litestream_replica::env::{Env, Kind, UnixMillis};
-use litestream_replica::{Level, SharedReplica};
 use ltx::Txid;
 use serde::Serialize;
 use tracing::{debug, info};
@@ -22,9 +23,9 @@ use super::runtime;
 use super::source::Source;
 use crate::args::Parsed;
 use crate::failure::{Failure, Result};
+use crate::progress::{Display, Mode};
 use crate::signals::{Signal, Signals};
 use crate::{log, out, time};
-use progress::{Display, Mode};
 
 /// What was asked for, checked.
 struct Job {
@@ -241,7 +242,7 @@ impl Job {
         }
         let start = self.env.clock.monotonic();
         let display = Display::new(self.progress, self.env.clock.clone());
-        let show = |event: Event| display.show(event);
+        let show = |event: Event| display.show(&event);
         let result = match self.source.replicas.as_slice() {
             [only] => restore(&self.request, only.clone(), &self.env, &show)
                 .await
@@ -316,7 +317,8 @@ impl Job {
         let old = !replica.list_v3().await.map_err(Failure::new)?.is_empty();
         // Backups of 0.3 are restored, but never followed.
         let old_followed = old && self.follow.is_some();
-        let empty = (!old || old_followed) && !has_ltx(replica).await?;
+        let has_ltx = listing::has_any(replica).await.map_err(Failure::new)?;
+        let empty = (!old || old_followed) && !has_ltx;
         // A replica with files of which none make up its latest state is damaged, not absent.
         if self.if_replica_exists && (empty || self.request.target != Target::Latest) {
             return self.skip("no matching backups found");
@@ -335,14 +337,4 @@ impl Job {
 /// 0.3 counted no transactions.
 fn txid_text(txid: Option<Txid>) -> String {
     txid.map_or_else(String::new, |txid| txid.to_string())
-}
-
-async fn has_ltx(replica: &SharedReplica) -> Result<bool> {
-    for level in Level::all() {
-        let files = replica.list(level, None, false).await;
-        if !files.map_err(Failure::new)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -16,15 +16,14 @@ use litestream_replica::SharedReplica;
 use litestream_replica::env::{Env, Kind};
 use tracing::{info, warn};
 
-use super::restore::progress::Mode;
 use super::source::Source;
 use super::{restore, runtime};
 use crate::args::Parsed;
 use crate::failure::{Failure, Result};
+use crate::progress::{Display, Mode};
 use crate::signals::Signals;
 use crate::testtool::parse_size;
 use crate::{log, out, place};
-use progress::Display;
 
 /// Something is lost or wrong.
 const DAMAGED: u8 = 2;
@@ -166,7 +165,7 @@ fn state(parsed: &Parsed, settings: Option<&Settings>, env: &Env) -> Option<Path
 impl Job {
     async fn perform(&self, memory: &mut Memory) -> Result<(Report, Repaired)> {
         let display = Display::new(self.progress, self.env.clock.clone());
-        let show = |event| display.show(event);
+        let show = |event| display.show(&event);
         let (replica, env) = (&self.replica, &self.env);
         let result = match &self.settings {
             None => verify(&self.options, replica, env, memory, &show).await,
