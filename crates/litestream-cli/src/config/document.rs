@@ -82,6 +82,11 @@ impl Raw {
             .iter()
             .map(|name| (*name, reader.place(name)))
             .collect();
+        if raw.l0_retention_check_interval.is_some() {
+            let key = "l0-retention-check-interval";
+            let text = "not needed here: level 0 is looked at when something in it is due, and not at all while nothing is";
+            findings.hint(reader.place(key), key, text);
+        }
         raw.retention(reader, findings);
         raw.verification(reader, findings);
         for (i, node) in reader

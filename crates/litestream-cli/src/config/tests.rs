@@ -214,6 +214,10 @@ fn hints_are_not_refused() {
     for (text, part) in [
         ("levels: []", "nothing is compacted"),
         (
+            "l0-retention-check-interval: 20s",
+            "l0-retention-check-interval",
+        ),
+        (
             "dbs: [{path: a, truncate-page-n: 5, replica: {path: /r}}]",
             "truncate-page-n",
         ),
