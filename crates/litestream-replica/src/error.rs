@@ -89,6 +89,7 @@ pub struct Error {
     op: &'static str,
     subject: String,
     text: String,
+    hint: Option<String>,
 }
 
 /// A result whose error is [`Error`].
@@ -107,7 +108,14 @@ impl Error {
             op,
             subject: subject.into(),
             text: text.to_string(),
+            hint: None,
         }
+    }
+
+    /// Says what to do about it, better than the kind alone can.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// A failed operation on a local file.
@@ -175,7 +183,7 @@ impl fmt::Display for Error {
             (op, subject) => write!(f, "{op} {subject}: ")?,
         }
         f.write_str(&self.text)?;
-        match self.kind.hint() {
+        match self.hint.as_deref().or(self.kind.hint()) {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
         }

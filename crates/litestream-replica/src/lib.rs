@@ -8,8 +8,12 @@ mod error;
 pub mod faulty;
 pub mod file;
 pub mod key;
+pub mod limits;
 pub mod memory;
 pub mod metered;
+#[cfg(feature = "http")]
+#[allow(dead_code, unused_imports, reason = "its users come one by one")]
+mod net;
 pub mod retry;
 pub mod settings;
 pub mod suite;

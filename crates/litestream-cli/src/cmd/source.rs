@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use litestream::Settings;
 use litestream_replica::SharedReplica;
 use litestream_replica::env::Env;
-use litestream_replica::settings::{self, Storage, shown_url};
+use litestream_replica::settings::{self, Opening, Storage, shown_url};
 
 use crate::args::Parsed;
 use crate::config;
@@ -61,7 +61,7 @@ impl Source {
 
     fn replica(url: &str, env: &Env) -> Result<Source> {
         let storage = Storage::from_url(url).map_err(Failure::new)?;
-        let replica = settings::open(&storage, env, None).map_err(Failure::new)?;
+        let replica = settings::open(&storage, &Opening::command(env)).map_err(Failure::new)?;
         Ok(Source {
             name: shown_url(url),
             database: None,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use litestream::{Policy, Settings};
 use litestream_replica::env::Env;
-use litestream_replica::{Level, SharedReplica, settings};
+use litestream_replica::settings::{self, Opening};
+use litestream_replica::{Level, SharedReplica};
 
 use super::types::{Config, Entry, ReplicaEntry};
 use crate::failure::{Failure, Result};
@@ -18,8 +19,12 @@ const CAPTURE_BYTES_MIN: i64 = 1 << 20;
 impl Entry {
     /// Clients of its replicas, for the database at `path`; contacts nobody.
     pub fn open_replicas(&self, path: &Path, env: &Env) -> Result<Vec<SharedReplica>> {
+        let opening = Opening {
+            like: Some(path),
+            ..Opening::command(env)
+        };
         let open = |replica: &ReplicaEntry| {
-            settings::open(&replica.storage, env, Some(path)).map_err(Failure::new)
+            settings::open(&replica.storage, &opening).map_err(Failure::new)
         };
         self.replicas.iter().map(open).collect()
     }

@@ -36,6 +36,8 @@ pub use webdav::Webdav;
 use self::url::Url;
 use crate::env::Env;
 use crate::file::FileReplica;
+use crate::limits::Limits;
+use crate::retry::{Patience, Retrying};
 use crate::{Error, Result, SharedReplica};
 
 /// An access key of S3 or OSS.
@@ -328,17 +330,56 @@ pub fn unknown_parameters(url: &str) -> Vec<String> {
         .collect()
 }
 
-/// Opens a replica; contacts nothing. `like` is the database whose mode and owner files of a local replica get.
-pub fn open(storage: &Storage, env: &Env, like: Option<&Path>) -> Result<SharedReplica> {
+/// How a replica is to be opened.
+pub struct Opening<'a> {
+    /// The outside world.
+    pub env: &'a Env,
+    /// The database whose mode and owner files of a local replica get.
+    pub like: Option<&'a Path>,
+    /// How fast and how often the storage may be used.
+    pub limits: Arc<Limits>,
+    /// How long requests are tried again before their errors are passed on.
+    pub patience: Patience,
+}
+
+impl<'a> Opening<'a> {
+    /// For a command that somebody waits for, without limits.
+    pub fn command(env: &'a Env) -> Opening<'a> {
+        Opening {
+            env,
+            like: None,
+            limits: Limits::none(Arc::clone(&env.clock)),
+            patience: Patience::COMMAND,
+        }
+    }
+}
+
+/// Opens a replica; contacts nothing.
+pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
     storage.check()?;
-    match storage {
-        Storage::File(file) => Ok(Arc::new(FileReplica::new(
+    if let Storage::File(file) = storage {
+        return Ok(Arc::new(FileReplica::new(
             file.path.clone(),
-            env.clone(),
-            like.map(Path::to_path_buf),
-        ))),
+            opening.env.clone(),
+            opening.like.map(Path::to_path_buf),
+        )));
+    }
+    let replica = open_remote(storage, opening)?;
+    let clock = Arc::clone(&opening.env.clock);
+    Ok(Arc::new(Retrying::new(replica, clock, opening.patience)))
+}
+
+/// What is reached over a network, each request sent once.
+fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
+    let Opening { env, limits, .. } = opening;
+    let _ = (env, limits);
+    #[allow(
+        clippy::match_single_binding,
+        reason = "an arm for each storage that is built in"
+    )]
+    match storage {
         other => Err(Error::invalid(format_args!(
-            "replica type \"{}\" is not part of this build yet; use a local folder (file:///path) instead",
+            "replica type \"{}\" is not part of this build",
             other.kind()
         ))),
     }
