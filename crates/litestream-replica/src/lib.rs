@@ -3,6 +3,7 @@
 //! [`Replica`] is the contract that every storage backend keeps; [`suite`] is the test that it does.
 
 pub mod chain;
+pub mod conditional;
 pub mod env;
 mod error;
 pub mod faulty;
@@ -153,6 +154,11 @@ pub trait Replica: Send + Sync {
     /// A local path at which the file can be read directly, if this storage is a local folder.
     fn local_path(&self, level: Level, name: FileName) -> Option<PathBuf> {
         let _ = (level, name);
+        None
+    }
+
+    /// Writing on a condition, if this storage offers it.
+    fn conditional(&self) -> Option<&dyn conditional::Conditional> {
         None
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ltx::{FileName, Txid};
 
+use crate::conditional::Conditional;
 use crate::env::{Clock, UnixMillis};
 use crate::{Error, FileInfo, Level, Replica, Result, SharedReplica, Source, v3};
 
@@ -167,6 +168,10 @@ impl Replica for Metered {
 
     fn local_path(&self, level: Level, name: FileName) -> Option<PathBuf> {
         self.inner.local_path(level, name)
+    }
+
+    fn conditional(&self) -> Option<&dyn Conditional> {
+        self.inner.conditional()
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use ltx::{FileName, Txid};
 
 use super::{Backoff, rand};
+use crate::conditional::Conditional;
 use crate::env::{Clock, UnixMillis};
 use crate::{FileInfo, Level, Replica, Result, SharedReplica, Source, v3};
 
@@ -173,6 +174,10 @@ impl Replica for Retrying {
 
     fn local_path(&self, level: Level, name: FileName) -> Option<PathBuf> {
         self.inner.local_path(level, name)
+    }
+
+    fn conditional(&self) -> Option<&dyn Conditional> {
+        self.inner.conditional()
     }
 }
 
