@@ -23,6 +23,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The configuration or the request makes no sense; trying again is no use.
     Invalid,
+    /// Another writer has the replica's lease.
+    Held,
     /// Stopped from outside, by shutdown or by a signal.
     Interrupted,
     /// Anything else.
@@ -40,6 +42,7 @@ impl ErrorKind {
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::NoSpace => "no_space",
             ErrorKind::Invalid => "invalid",
+            ErrorKind::Held => "held",
             ErrorKind::Interrupted => "interrupted",
             ErrorKind::Other => "other",
         }
@@ -49,6 +52,7 @@ impl ErrorKind {
     fn hint(self) -> Option<&'static str> {
         match self {
             ErrorKind::Forbidden => Some("check the credentials and permissions"),
+            ErrorKind::Held => Some("stop the other writer, or wait until its lease ends"),
             ErrorKind::NoSpace => Some("free some space or raise the quota"),
             ErrorKind::Corrupt => {
                 Some("the file is damaged: restore an earlier point or write a new snapshot")
@@ -165,6 +169,11 @@ impl Error {
     /// What was read is not what was written.
     pub fn is_corrupt(&self) -> bool {
         self.0.kind == ErrorKind::Corrupt
+    }
+
+    /// Another writer has the replica's lease.
+    pub fn is_held(&self) -> bool {
+        self.0.kind == ErrorKind::Held
     }
 
     /// The storage is full.

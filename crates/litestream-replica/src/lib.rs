@@ -9,6 +9,8 @@ mod error;
 pub mod faulty;
 pub mod file;
 pub mod key;
+#[cfg(feature = "http")]
+pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod metered;
@@ -143,6 +145,9 @@ pub trait Replica: Send + Sync {
     async fn tidy(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The writer is done: gives back what it holds of the replica for itself.
+    async fn close(&self) {}
 
     /// Everything that Litestream 0.3 left here, that is every object below `generations/` whatever its name, by path.
     /// None is an empty list.

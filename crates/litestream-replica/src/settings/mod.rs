@@ -24,6 +24,8 @@ use std::path::Path;
 use std::sync::{Arc, Weak};
 
 pub use abs::Abs;
+#[cfg(feature = "http")]
+pub(crate) use access::LEASE_TIME_MAX;
 pub use access::{Access, Trust};
 pub use endpoint::assumed_http;
 pub use file::File;
@@ -424,7 +426,24 @@ pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
     }
     let replica = open_remote(storage, opening)?;
     let clock = Arc::clone(&opening.env.clock);
-    Ok(Arc::new(Retrying::new(replica, clock, opening.patience)))
+    let replica: SharedReplica = Arc::new(Retrying::new(replica, clock, opening.patience));
+    lease(replica, opening)
+}
+
+/// A writer that is to hold the lease gets it when it begins.
+fn lease(replica: SharedReplica, opening: &Opening<'_>) -> Result<SharedReplica> {
+    match opening.access.lease {
+        None => Ok(replica),
+        #[cfg(feature = "http")]
+        Some(ttl) => Ok(Arc::new(crate::lease::Leased::new(
+            replica,
+            crate::lease::owner(),
+            ttl,
+            opening.env,
+        )?)),
+        #[cfg(not(feature = "http"))]
+        Some(_) => Err(Error::invalid("leases are not part of this build")),
+    }
 }
 
 /// What is reached over a network, each request sent once.
