@@ -126,6 +126,14 @@ impl Error {
         self
     }
 
+    /// The same failure, as that of another operation: where what failed did not know what it was for.
+    #[cfg(feature = "s3")]
+    pub(crate) fn of(mut self, op: &'static str, subject: impl Into<String>) -> Error {
+        self.op = op;
+        self.subject = subject.into();
+        self
+    }
+
     /// A failed operation on a local file.
     pub fn io(op: &'static str, path: &Path, error: &io::Error) -> Error {
         Error::new(

@@ -18,6 +18,8 @@ pub mod metered;
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
 pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod settings;
 pub mod suite;
 pub mod url;

@@ -450,11 +450,10 @@ fn lease(replica: SharedReplica, opening: &Opening<'_>) -> Result<SharedReplica>
 fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
     let (env, limits) = (opening.env, &opening.limits());
     let _ = (env, limits);
-    #[allow(
-        clippy::match_single_binding,
-        reason = "an arm for each storage that is built in"
-    )]
     match storage {
+        #[cfg(feature = "s3")]
+        Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, env, limits)?)),
+        #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
             other.kind()
