@@ -19,9 +19,8 @@ use super::sign::Every;
 use super::sse::CustomerKey;
 use super::{connect, region};
 use crate::env::Env;
-use crate::limits::Limits;
-use crate::net::{self, Trust};
-use crate::settings::S3;
+use crate::net;
+use crate::settings::{Opening, S3};
 use crate::{Level, Result, key};
 
 /// See the [module](self).
@@ -29,43 +28,57 @@ pub(super) struct Service {
     pub(super) settings: S3,
     pub(super) env: Env,
     pub(super) customer_key: Option<CustomerKey>,
+    bucket: Arc<Bucket>,
+}
+
+/// What replicas in one bucket share: connections, region and credentials.
+struct Bucket {
+    settings: S3,
     http: net::Client,
     client: OnceCell<Client>,
 }
 
 impl Service {
-    pub(super) fn new(settings: S3, env: &Env, limits: &Arc<Limits>) -> Result<Service> {
-        let trust = Trust {
-            ca_files: variable("AWS_CA_BUNDLE")
-                .map(PathBuf::from)
-                .into_iter()
-                .collect(),
-            skip_verify: settings.skip_verify,
-            ..Trust::default()
+    pub(super) fn new(settings: S3, opening: &Opening<'_>) -> Result<Service> {
+        let mut trust = opening.access.trust.clone();
+        trust.skip_verify |= settings.skip_verify;
+        trust
+            .ca_files
+            .extend(variable("AWS_CA_BUNDLE").map(PathBuf::from));
+        let bucket = S3 {
+            prefix: String::new(),
+            ..settings.clone()
         };
-        let http = net::Client::new(net::Options {
-            trust,
-            ..net::Options::new(env, limits)
+        let http = opening.http(&trust)?;
+        let from = (bucket.clone(), trust);
+        let bucket = opening.shared(from, || {
+            Ok(Bucket {
+                settings: bucket,
+                http,
+                client: OnceCell::new(),
+            })
         })?;
         Ok(Service {
             customer_key: CustomerKey::read(&settings.encryption)?,
             settings,
-            env: env.clone(),
-            http,
-            client: OnceCell::new(),
+            env: opening.env.clone(),
+            bucket,
         })
     }
 
     /// The SDK's client. What fails on the way to it is tried again by the next request.
     pub(super) async fn client(&self) -> Result<&Client> {
-        if let Some(client) = self.client.get() {
+        let bucket = &self.bucket;
+        if let Some(client) = bucket.client.get() {
             return Ok(client);
         }
         // In a box, so that the futures of all requests stay small.
-        let made = self.client.get_or_try_init(|| self.connect());
+        let made = bucket.client.get_or_try_init(|| bucket.connect());
         Box::pin(made).await
     }
+}
 
+impl Bucket {
     async fn connect(&self) -> Result<Client> {
         let region = if let Some(region) = &self.settings.region {
             region.clone()
@@ -121,7 +134,9 @@ impl Service {
             "environment",
         ))
     }
+}
 
+impl Service {
     /// Which digests uploads need.
     pub(super) fn wanted(&self) -> Wanted {
         Wanted {

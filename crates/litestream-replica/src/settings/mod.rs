@@ -19,7 +19,6 @@ mod url;
 mod webdav;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -368,10 +367,11 @@ impl<'a> Opening<'a> {
 /// What all replicas of a process share: connections, what is known of credentials, and the limits above all.
 pub struct Shared {
     limits: Arc<Limits>,
-    #[allow(dead_code, reason = "its users come one by one")]
-    /// By what they were made from. What nobody uses any more is made anew.
-    made: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+    /// Each with what it was made from. What nobody uses any more is made anew.
+    made: Mutex<Vec<(Thing, Weak<dyn Any + Send + Sync>)>>,
 }
+
+type Thing = Box<dyn Any + Send + Sync>;
 
 impl Shared {
     /// Nothing yet, and these limits above those of each replica.
@@ -382,22 +382,24 @@ impl Shared {
         })
     }
 
-    #[allow(dead_code, reason = "its users come one by one")]
-    /// What was made for that key before, or `make`s it: a thousand replicas in one bucket have one client.
-    pub(crate) fn get<T: Send + Sync + 'static>(
-        &self,
-        key: String,
-        make: impl FnOnce() -> Result<T>,
-    ) -> Result<Arc<T>> {
+    /// `make` may not ask for anything shared. What was made from that before, or `make`s it: a thousand replicas in one bucket have one client.
+    pub(crate) fn get<K, T>(&self, from: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
         let mut made = self.made.lock();
-        let there = made.get(&key).and_then(Weak::upgrade);
-        if let Some(there) = there.and_then(|any| any.downcast::<T>().ok()) {
+        made.retain(|(_, any)| any.strong_count() > 0);
+        let same = made
+            .iter()
+            .filter(|(thing, _)| thing.downcast_ref::<K>() == Some(&from));
+        let there = same.filter_map(|(_, any)| any.upgrade()?.downcast::<T>().ok());
+        if let Some(there) = { there }.next() {
             return Ok(there);
         }
         let new = Arc::new(make()?);
-        made.retain(|_, any| any.strong_count() > 0);
         let any: Arc<dyn Any + Send + Sync> = Arc::clone(&new) as _;
-        made.insert(key, Arc::downgrade(&any));
+        made.push((Box::new(from), Arc::downgrade(&any)));
         Ok(new)
     }
 }
@@ -411,6 +413,33 @@ impl Opening<'_> {
         let clock = Arc::clone(&self.env.clock);
         let above = Arc::clone(&self.shared.limits);
         Limits::new(self.access.rates, clock, Some(above))
+    }
+
+    /// `share`s what is made from that, unless the replica has limits of its own: those are in its client.
+    #[allow(dead_code, reason = "not all storage shares")]
+    pub(crate) fn shared<K, T>(&self, from: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        if self.access.rates == Rates::default() {
+            self.shared.get(from, make)
+        } else {
+            make().map(Arc::new)
+        }
+    }
+
+    /// A client for HTTP that trusts whom the replica trusts. Those with equal trust share their connections.
+    #[cfg(feature = "http")]
+    pub(crate) fn http(&self, trust: &Trust) -> Result<crate::net::Client> {
+        let make = || {
+            crate::net::Client::new(crate::net::Options {
+                trust: trust.clone(),
+                ..crate::net::Options::new(self.env, &self.shared.limits)
+            })
+        };
+        let client = self.shared.get(trust.clone(), make)?;
+        Ok(client.with_limits(self.limits()))
     }
 }
 
@@ -452,7 +481,7 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
     let _ = (env, limits);
     match storage {
         #[cfg(feature = "s3")]
-        Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, env, limits)?)),
+        Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, opening)?)),
         #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
