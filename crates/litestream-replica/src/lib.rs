@@ -17,6 +17,7 @@ pub mod metered;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
+pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
