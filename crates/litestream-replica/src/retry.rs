@@ -1,6 +1,11 @@
 //! Trying again: how long to wait, and reading on where a broken read stopped.
 //!
-//! Promise: this is the only place of this crate that waits before it tries again.
+//! Promise: this room is the only place of this crate that waits before it tries again.
+
+mod again;
+#[cfg(any(feature = "http", feature = "sftp", feature = "nats"))]
+#[allow(dead_code, reason = "its users come one by one")]
+mod resume;
 
 use std::time::Duration;
 
@@ -9,6 +14,14 @@ use ltx::FileName;
 
 use crate::env::Clock;
 use crate::{Level, Replica, Result};
+
+#[cfg(any(feature = "http", feature = "sftp", feature = "nats"))]
+#[allow(unused_imports, reason = "its users come one by one")]
+pub(crate) use again::attempts;
+pub use again::{Patience, Retrying};
+#[cfg(any(feature = "http", feature = "sftp", feature = "nats"))]
+#[allow(unused_imports, reason = "its users come one by one")]
+pub(crate) use resume::{Fetch, resumed};
 
 /// The longest wait of a [`Backoff`] unless set otherwise.
 pub const BACKOFF_MAX: Duration = Duration::from_mins(5);
@@ -104,10 +117,7 @@ pub async fn read_all_retrying(
                 progress = clock.monotonic();
             }
             Err(e) => {
-                // The low bits of the time since start are as good as random here.
-                let rand =
-                    (clock.monotonic().0.as_nanos() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                let wait = backoff.next(rand);
+                let wait = backoff.next(rand(clock));
                 let waited = clock.monotonic().since(progress);
                 if !e.is_retryable() || waited.saturating_add(wait) > patience {
                     return Err(e);
@@ -117,6 +127,11 @@ pub async fn read_all_retrying(
             }
         }
     }
+}
+
+/// The low bits of the time since start are as good as random here.
+fn rand(clock: &dyn Clock) -> u64 {
+    (clock.monotonic().0.as_nanos() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 fn join(mut parts: Vec<Bytes>, len: u64) -> Bytes {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::env::Env;
-use crate::settings::{self, Storage};
+use crate::settings::{self, Opening, Storage};
 use crate::{Error, Result, SharedReplica};
 
 /// Whether a command-line argument is taken as a URL: letters, digits or underscores, then `://`.
@@ -119,7 +119,11 @@ pub fn clean_path(path: &str) -> String {
 /// Opens the replica that a URL names; contacts nothing. `like` is the database whose mode and owner files of a local
 /// replica get.
 pub fn open(url: &str, env: &Env, like: Option<&Path>) -> Result<SharedReplica> {
-    settings::open(&Storage::from_url(url)?, env, like)
+    let opening = Opening {
+        like,
+        ..Opening::command(env)
+    };
+    settings::open(&Storage::from_url(url)?, &opening)
 }
 
 #[cfg(test)]
