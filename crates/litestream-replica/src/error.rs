@@ -125,8 +125,8 @@ impl Error {
     /// The same failure, as that of another operation: where what failed did not know what it was for.
     #[cfg(feature = "s3")]
     pub(crate) fn of(mut self, op: &'static str, subject: impl Into<String>) -> Error {
-        self.op = op;
-        self.subject = subject.into();
+        self.0.op = op;
+        self.0.subject = subject.into();
         self
     }
 

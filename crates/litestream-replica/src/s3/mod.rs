@@ -9,6 +9,7 @@ mod delete;
 mod digest;
 mod errors;
 mod lanes;
+mod link;
 mod list;
 mod parts;
 mod put;
@@ -27,9 +28,8 @@ use ltx::{FileName, Txid};
 
 use self::service::Service;
 use crate::conditional::Conditional;
-use crate::env::{Env, UnixMillis};
-use crate::limits::Limits;
-use crate::settings::S3;
+use crate::env::UnixMillis;
+use crate::settings::{Opening, S3};
 use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source, v3};
 
 /// See the [module](self).
@@ -39,8 +39,8 @@ pub struct S3Replica {
 
 impl S3Replica {
     /// A replica in a bucket; contacts nothing.
-    pub fn new(settings: &S3, env: &Env, limits: &Arc<Limits>) -> Result<S3Replica> {
-        let service = Service::new(settings.clone(), env, limits)?;
+    pub fn new(settings: &S3, opening: &Opening<'_>) -> Result<S3Replica> {
+        let service = Service::new(settings, opening)?;
         Ok(S3Replica {
             service: Arc::new(service),
         })

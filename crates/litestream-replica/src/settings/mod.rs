@@ -433,7 +433,7 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
     let _ = (env, limits);
     match storage {
         #[cfg(feature = "s3")]
-        Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, env, limits)?)),
+        Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, opening)?)),
         #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
