@@ -39,6 +39,52 @@ pub(crate) fn temp_begun_ms(file_name: &str) -> Option<i64> {
     i64::from_str_radix(begun, 16).ok()
 }
 
+/// The names of a replica's objects in storage that has no folders.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// `<prefix>/ltx/<level>/<file>`, all of it cleaned.
+    #[allow(dead_code, reason = "not every storage has its names like that")]
+    Cleaned(String),
+    /// `<prefix>/<level as 4 hex digits>/<file>`, the prefix as it was given.
+    #[allow(dead_code, reason = "not every storage has its names like that")]
+    Verbatim(String),
+}
+
+#[cfg(feature = "http")]
+impl Names {
+    /// What the names of a level's files begin with, to its last slash.
+    pub(crate) fn level(&self, level: Level) -> String {
+        match self {
+            Names::Cleaned(prefix) => {
+                crate::url::clean_path(&joined(prefix, &format!("ltx/{level}"))) + "/"
+            }
+            Names::Verbatim(prefix) => format!("{prefix}/{:04x}/", level.get()),
+        }
+    }
+
+    /// A file's name.
+    pub(crate) fn file(&self, level: Level, name: FileName) -> String {
+        format!("{}{name}", self.level(level))
+    }
+
+    /// The name of something else below the root, which is cleaned.
+    pub(crate) fn other(&self, path: &str) -> String {
+        let (Names::Cleaned(prefix) | Names::Verbatim(prefix)) = self;
+        crate::url::clean_path(&joined(prefix, path))
+    }
+}
+
+/// Without a slash before it if there is no prefix.
+#[cfg(feature = "http")]
+fn joined(prefix: &str, path: &str) -> String {
+    if prefix.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{prefix}/{path}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use ltx::Txid;
@@ -68,6 +114,38 @@ mod tests {
             file_path(Path::new("/r"), Level::SNAPSHOT, name),
             Path::new("/r/ltx/9/0000000000000001-000000000000001f.ltx")
         );
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn names_of_objects() {
+        let name = FileName::single(Txid::new(0x1f));
+        let (zero, nine) = (Level::L0, Level::SNAPSHOT);
+        for (prefix, level, v3) in [
+            ("", "ltx/0/", "generations"),
+            (".", "ltx/0/", "generations"),
+            ("u", "u/ltx/0/", "u/generations"),
+            ("a//b/", "a/b/ltx/0/", "a/b/generations"),
+            ("/lead", "/lead/ltx/0/", "/lead/generations"),
+        ] {
+            let names = Names::Cleaned(prefix.to_owned());
+            assert_eq!(names.level(zero), level);
+            assert_eq!(names.other("generations"), v3);
+            let file = level.to_owned() + "000000000000001f-000000000000001f.ltx";
+            assert_eq!(names.file(zero, name), file);
+        }
+        for (prefix, level, v3) in [
+            ("", "/0009/", "generations"),
+            (".", "./0009/", "generations"),
+            ("u", "u/0009/", "u/generations"),
+            ("tr/", "tr//0009/", "tr/generations"),
+            ("a//b", "a//b/0009/", "a/b/generations"),
+            ("/lead", "/lead/0009/", "/lead/generations"),
+        ] {
+            let names = Names::Verbatim(prefix.to_owned());
+            assert_eq!(names.level(nine), level);
+            assert_eq!(names.other("generations"), v3);
+        }
     }
 
     #[test]

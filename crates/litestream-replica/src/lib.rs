@@ -2,6 +2,8 @@
 //!
 //! [`Replica`] is the contract that every storage backend keeps; [`suite`] is the test that it does.
 
+#[cfg(feature = "abs")]
+pub mod abs;
 pub mod chain;
 pub mod conditional;
 pub mod env;
@@ -15,8 +17,12 @@ pub mod metered;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
+#[cfg(any(feature = "abs", feature = "gs", feature = "oss"))]
+mod object;
 pub mod retry;
 pub mod settings;
+#[cfg(any(feature = "abs", feature = "oss"))]
+mod signing;
 pub mod suite;
 pub mod url;
 pub mod v3;

@@ -1,7 +1,7 @@
 //! What is sent: bytes, or a part of a local file that is read as it goes.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use futures_util::stream;
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use md5::{Digest, Md5};
 
 use super::client::Activity;
 use crate::env::Env;
@@ -95,6 +96,53 @@ impl Payload {
                 })
             }
         }
+    }
+
+    /// Its MD5 digest, by which services check what they got.
+    pub(crate) async fn md5(&self, env: &Env) -> Result<[u8; 16]> {
+        let mut digest = Md5::new();
+        if let Payload::Bytes(bytes) = self
+            && bytes.len() as u64 <= BLOCK_BYTES
+        {
+            digest.update(bytes);
+            return Ok(digest.finalize().into());
+        }
+        let digest = self.fold(env, digest, |digest, block| digest.update(block));
+        Ok(digest.await?.finalize().into())
+    }
+
+    /// Goes through it block by block, where that holds up nobody.
+    pub(crate) async fn fold<S: Send + 'static>(
+        &self,
+        env: &Env,
+        mut state: S,
+        mut step: impl FnMut(&mut S, &[u8]) + Send + 'static,
+    ) -> Result<S> {
+        let (disk, payload) = (Arc::clone(&env.disk), self.clone());
+        let done = env.spawn.offloaded(move || {
+            match payload {
+                Payload::Bytes(bytes) => step(&mut state, &bytes),
+                Payload::File { path, offset, len } => {
+                    let file = disk.open(&path)?;
+                    let mut block = vec![0; len.min(BLOCK_BYTES) as usize];
+                    let mut at = 0;
+                    while at < len {
+                        let now = (len - at).min(BLOCK_BYTES) as usize;
+                        file.read_exact_at(&mut block[..now], offset + at)?;
+                        step(&mut state, &block[..now]);
+                        at += now as u64;
+                    }
+                }
+            }
+            Ok(state)
+        });
+        let path = match self {
+            Payload::Bytes(_) => Path::new(""),
+            Payload::File { path, .. } => path,
+        };
+        done.await
+            .and_then(|done| done)
+            .map_err(|e: io::Error| Error::io("read", path, &e))
     }
 
     pub(super) fn body(
