@@ -10,6 +10,8 @@ pub mod env;
 mod error;
 pub mod faulty;
 pub mod file;
+#[cfg(feature = "gs")]
+pub mod gs;
 pub mod key;
 pub mod limits;
 pub mod memory;

@@ -380,6 +380,8 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
     match storage {
         #[cfg(feature = "abs")]
         Storage::Abs(abs) => Ok(Arc::new(crate::abs::AbsReplica::new(abs, env, limits)?)),
+        #[cfg(feature = "gs")]
+        Storage::Gs(gs) => Ok(Arc::new(crate::gs::GsReplica::new(gs, env, limits)?)),
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
             other.kind()
