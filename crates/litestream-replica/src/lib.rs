@@ -2,12 +2,16 @@
 //!
 //! [`Replica`] is the contract that every storage backend keeps; [`suite`] is the test that it does.
 
+#[cfg(feature = "abs")]
+pub mod abs;
 pub mod chain;
 pub mod conditional;
 pub mod env;
 mod error;
 pub mod faulty;
 pub mod file;
+#[cfg(feature = "gs")]
+pub mod gs;
 pub mod key;
 #[cfg(feature = "http")]
 pub mod lease;
@@ -17,11 +21,15 @@ pub mod metered;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
+#[cfg(any(feature = "abs", feature = "gs", feature = "oss"))]
+mod object;
 pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod settings;
+#[cfg(any(feature = "abs", feature = "oss"))]
+mod signing;
 pub mod suite;
 pub mod url;
 pub mod v3;

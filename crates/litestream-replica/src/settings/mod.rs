@@ -482,6 +482,10 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
     match storage {
         #[cfg(feature = "s3")]
         Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, opening)?)),
+        #[cfg(feature = "abs")]
+        Storage::Abs(abs) => Ok(Arc::new(crate::abs::AbsReplica::new(abs, opening)?)),
+        #[cfg(feature = "gs")]
+        Storage::Gs(gs) => Ok(Arc::new(crate::gs::GsReplica::new(gs, opening)?)),
         #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
