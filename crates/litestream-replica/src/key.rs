@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use ltx::FileName;
 
 use crate::Level;
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+use crate::{Error, ErrorKind, Result, v3};
 
 /// The folder of a level below the root of a local replica: `<root>/ltx/<level>`.
 pub fn level_dir(root: &Path, level: Level) -> PathBuf {
@@ -16,6 +18,39 @@ pub fn level_dir(root: &Path, level: Level) -> PathBuf {
 /// A file below the root of a local replica: `<root>/ltx/<level>/<min>-<max>.ltx`.
 pub fn file_path(root: &Path, level: Level, name: FileName) -> PathBuf {
     level_dir(root, level).join(name.to_string())
+}
+
+/// The folder of a level where names are slash-separated text: `<prefix>/ltx/<level>`, the prefix cleaned; no prefix, no slash.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn ltx_folder(prefix: &str, level: Level) -> String {
+    below(prefix, &format!("ltx/{level}"))
+}
+
+/// A file where names are slash-separated text: `<prefix>/ltx/<level>/<min>-<max>.ltx`.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn ltx_object(prefix: &str, level: Level, name: FileName) -> String {
+    format!("{}/{name}", ltx_folder(prefix, level))
+}
+
+/// Something that lies `rest` below the cleaned prefix.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn below(prefix: &str, rest: &str) -> String {
+    match prefix {
+        "" => rest.to_owned(),
+        prefix => crate::url::clean_path(&format!("{prefix}/{rest}")),
+    }
+}
+
+/// An object of Litestream 0.3 by its path from the root; nothing outside of its folder is named.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn v3_object(prefix: &str, path: &str) -> Result<String> {
+    let mut parts = path.split('/');
+    let inside = parts.next() == Some(v3::FOLDER) && parts.all(|p| !matches!(p, "" | "." | ".."));
+    if inside && path != v3::FOLDER {
+        return Ok(below(prefix, path));
+    }
+    let text = "not a path of Litestream 0.3";
+    Err(Error::new(ErrorKind::Invalid, "read", path, text))
 }
 
 /// The name of a file while it is being written, beside its final name:
@@ -68,6 +103,36 @@ mod tests {
             file_path(Path::new("/r"), Level::SNAPSHOT, name),
             Path::new("/r/ltx/9/0000000000000001-000000000000001f.ltx")
         );
+    }
+
+    #[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+    #[test]
+    fn layout_where_names_are_text() {
+        let name = FileName::single(Txid::new(1));
+        let file = "0000000000000001-0000000000000001.ltx";
+        for (prefix, folder) in [
+            ("", "ltx/9"),
+            ("/", "/ltx/9"),
+            ("db", "db/ltx/9"),
+            ("/a//b/../c/", "/a/c/ltx/9"),
+            (".", "ltx/9"),
+        ] {
+            assert_eq!(ltx_folder(prefix, Level::SNAPSHOT), folder);
+            let object = ltx_object(prefix, Level::SNAPSHOT, name);
+            assert_eq!(object, format!("{folder}/{file}"));
+        }
+        let v3 = |path: &str| v3_object("p", path).ok();
+        assert_eq!(v3("generations/x").as_deref(), Some("p/generations/x"));
+        for path in [
+            "",
+            "generations",
+            "generations/",
+            "generations/../x",
+            "/etc",
+            "ltx/0",
+        ] {
+            assert_eq!(v3(path), None, "{path}");
+        }
     }
 
     #[test]

@@ -2,11 +2,15 @@
 //!
 //! [`Replica`] is the contract that every storage backend keeps; [`suite`] is the test that it does.
 
+#[cfg(any(feature = "sftp", feature = "nats"))]
+mod blocks;
 pub mod chain;
 pub mod env;
 mod error;
 pub mod faulty;
 pub mod file;
+#[cfg(any(feature = "sftp", feature = "webdav"))]
+mod header_times;
 pub mod key;
 pub mod limits;
 pub mod memory;
@@ -16,7 +20,11 @@ pub mod metered;
 mod net;
 pub mod retry;
 pub mod settings;
+#[cfg(feature = "sftp")]
+pub mod sftp;
 pub mod suite;
+#[cfg(any(feature = "sftp", feature = "webdav"))]
+mod temporary;
 pub mod url;
 pub mod v3;
 

@@ -378,6 +378,8 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
         reason = "an arm for each storage that is built in"
     )]
     match storage {
+        #[cfg(feature = "sftp")]
+        Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(sftp, env, limits)?)),
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
             other.kind()
