@@ -15,7 +15,6 @@ pub(crate) use answer::Answer;
 pub(crate) use client::{Client, Options, uri};
 pub(crate) use fail::{Refusal, chain, classify, date_millis, hint};
 pub(crate) use payload::Payload;
-pub use tls::Trust;
 pub(crate) use xml::Xml;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 //! URL names the same place here; secrets are in no message and no debug output.
 
 mod abs;
+mod access;
 mod endpoint;
 mod file;
 mod gs;
@@ -17,10 +18,13 @@ mod sftp;
 mod url;
 mod webdav;
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub use abs::Abs;
+pub use access::{Access, Trust};
 pub use endpoint::assumed_http;
 pub use file::File;
 pub use gs::Gs;
@@ -33,10 +37,12 @@ pub use sftp::Sftp;
 pub use url::shown as shown_url;
 pub use webdav::Webdav;
 
+use parking_lot::Mutex;
+
 use self::url::Url;
 use crate::env::Env;
 use crate::file::FileReplica;
-use crate::limits::Limits;
+use crate::limits::{Limits, Rates};
 use crate::retry::{Patience, Retrying};
 use crate::{Error, Result, SharedReplica};
 
@@ -336,8 +342,10 @@ pub struct Opening<'a> {
     pub env: &'a Env,
     /// The database whose mode and owner files of a local replica get.
     pub like: Option<&'a Path>,
-    /// How fast and how often the storage may be used.
-    pub limits: Arc<Limits>,
+    /// How the storage is used, beside what is its own.
+    pub access: Access,
+    /// What all replicas of the process share.
+    pub shared: Arc<Shared>,
     /// How long requests are tried again before their errors are passed on.
     pub patience: Patience,
 }
@@ -348,9 +356,59 @@ impl<'a> Opening<'a> {
         Opening {
             env,
             like: None,
-            limits: Limits::none(Arc::clone(&env.clock)),
+            access: Access::default(),
+            shared: Shared::new(Rates::default(), env),
             patience: Patience::COMMAND,
         }
+    }
+}
+
+/// What all replicas of a process share: connections, what is known of credentials, and the limits above all.
+pub struct Shared {
+    limits: Arc<Limits>,
+    #[allow(dead_code, reason = "its users come one by one")]
+    /// By what they were made from. What nobody uses any more is made anew.
+    made: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+}
+
+impl Shared {
+    /// Nothing yet, and these limits above those of each replica.
+    pub fn new(rates: Rates, env: &Env) -> Arc<Shared> {
+        Arc::new(Shared {
+            limits: Limits::new(rates, Arc::clone(&env.clock), None),
+            made: Mutex::default(),
+        })
+    }
+
+    #[allow(dead_code, reason = "its users come one by one")]
+    /// What was made for that key before, or `make`s it: a thousand replicas in one bucket have one client.
+    pub(crate) fn get<T: Send + Sync + 'static>(
+        &self,
+        key: String,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<Arc<T>> {
+        let mut made = self.made.lock();
+        let there = made.get(&key).and_then(Weak::upgrade);
+        if let Some(there) = there.and_then(|any| any.downcast::<T>().ok()) {
+            return Ok(there);
+        }
+        let new = Arc::new(make()?);
+        made.retain(|_, any| any.strong_count() > 0);
+        let any: Arc<dyn Any + Send + Sync> = Arc::clone(&new) as _;
+        made.insert(key, Arc::downgrade(&any));
+        Ok(new)
+    }
+}
+
+impl Opening<'_> {
+    /// The limits of this replica, with those above it.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        if self.access.rates == Rates::default() {
+            return Arc::clone(&self.shared.limits);
+        }
+        let clock = Arc::clone(&self.env.clock);
+        let above = Arc::clone(&self.shared.limits);
+        Limits::new(self.access.rates, clock, Some(above))
     }
 }
 
@@ -371,7 +429,7 @@ pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
 
 /// What is reached over a network, each request sent once.
 fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
-    let Opening { env, limits, .. } = opening;
+    let (env, limits) = (opening.env, &opening.limits());
     let _ = (env, limits);
     #[allow(
         clippy::match_single_binding,
