@@ -437,7 +437,12 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
     )]
     match storage {
         #[cfg(feature = "sftp")]
-        Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(sftp, env, limits)?)),
+        Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(
+            sftp,
+            env,
+            limits,
+            &opening.shared,
+        )?)),
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
             other.kind()

@@ -19,7 +19,7 @@ use super::host_key::{HostKeys, Judge};
 use super::login::log_in;
 use super::session::Session;
 use crate::env::{Env, Monotonic};
-use crate::settings::Sftp;
+use crate::settings::{Secret, Sftp};
 use crate::{Error, ErrorKind, Result};
 
 /// Name, TCP, SSH and login together.
@@ -45,6 +45,20 @@ struct State {
     session: Option<Arc<Session>>,
     /// The last attempt, if it failed: when, and how.
     failed: Option<(Monotonic, Error)>,
+}
+
+/// What makes two links one. It holds secrets and stays in memory.
+pub(super) fn key(settings: &Sftp) -> String {
+    let Sftp {
+        host,
+        user,
+        password,
+        key_path,
+        host_key,
+        ..
+    } = settings;
+    let password = password.as_ref().map(Secret::expose);
+    format!("sftp {:?}", (host, user, password, key_path, host_key))
 }
 
 impl Link {
@@ -100,7 +114,8 @@ impl Link {
         )
     }
 
-    async fn dial(&self) -> Result<Session> {
+    /// A new session.
+    pub(super) async fn dial(&self) -> Result<Session> {
         let subject = self.address.to_string();
         let (keys, disk) = (self.host_keys.clone(), Arc::clone(&self.env.disk));
         let judge = self.env.spawn.offloaded(move || keys.judge(&*disk)).await;

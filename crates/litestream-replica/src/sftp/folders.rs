@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{FileAttributes, StatusCode};
 
@@ -100,11 +99,8 @@ struct OpenFolder<'a> {
 
 impl Drop for OpenFolder<'_> {
     fn drop(&mut self) {
-        if let Some(handle) = self.handle.take()
-            && tokio::runtime::Handle::try_current().is_ok()
-        {
-            // Asked for as soon as it is looked at once; the answer is of no interest.
-            let _ = self.session.raw().close(handle).now_or_never();
+        if let Some(handle) = self.handle.take() {
+            self.session.tell(self.session.raw().close(handle));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod address;
 mod connect;
+mod file;
 mod folders;
 mod host_key;
 mod login;
@@ -17,17 +18,17 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
-use russh_sftp::protocol::OpenFlags;
 
 use self::connect::Link;
-use self::session::{OpenFile, Session};
+use self::file::Unfinished;
+use self::session::Session;
 use self::transfer::{Download, PIECES_MAX};
 use crate::blocks::Blocks;
 use crate::env::{Env, UnixMillis};
 use crate::header_times::HeaderTimes;
 use crate::limits::Limits;
 use crate::retry::resumed;
-use crate::settings::Sftp;
+use crate::settings::{Sftp, Shared};
 use crate::temporary::{Temporary, is_leftover};
 use crate::{FileInfo, Level, Replica, Result, Source, key, v3};
 
@@ -41,22 +42,27 @@ pub struct SftpReplica {
     concurrent_writes: bool,
     env: Env,
     limits: Arc<Limits>,
-    link: Link,
+    link: Arc<Link>,
     times: HeaderTimes,
     /// Which level folders are known to exist.
     ready: Mutex<[bool; 10]>,
 }
 
 impl SftpReplica {
-    /// Contacts nothing.
-    pub fn new(settings: &Sftp, env: &Env, limits: &Arc<Limits>) -> Result<SftpReplica> {
+    /// Contacts nothing. Replicas on one server share their connection.
+    pub fn new(
+        settings: &Sftp,
+        env: &Env,
+        limits: &Arc<Limits>,
+        shared: &Shared,
+    ) -> Result<SftpReplica> {
         Ok(SftpReplica {
             location: crate::settings::Storage::Sftp(settings.clone()).location(),
             prefix: settings.path.clone(),
             concurrent_writes: settings.concurrent_writes,
             env: env.clone(),
             limits: Arc::clone(limits),
-            link: Link::new(settings, env)?,
+            link: shared.get(connect::key(settings), || Link::new(settings, env))?,
             times: HeaderTimes::default(),
             ready: Mutex::default(),
         })
@@ -70,8 +76,7 @@ impl SftpReplica {
         };
         if len == Some(0) {
             // Says whether it is there.
-            let session = self.link.session().await?;
-            session.open("read", path, OpenFlags::READ).await?;
+            file::open(&self.link.session().await?, path).await?;
             return Ok(Bytes::new());
         }
         resumed(&download, offset, len, &*self.env.clock).await
@@ -88,30 +93,15 @@ impl SftpReplica {
     }
 
     /// Creates a file in the folder of a level; the folder, too, should somebody have removed it.
-    async fn create(&self, session: &Arc<Session>, level: Level, path: &str) -> Result<OpenFile> {
-        let flags = OpenFlags::CREATE | OpenFlags::WRITE | OpenFlags::EXCLUDE;
+    async fn create(&self, session: &Arc<Session>, level: Level, path: &str) -> Result<Unfinished> {
         self.ready_level(session, level).await?;
-        match session.open("write", path, flags).await {
+        match file::create(session, path).await {
             Err(e) if e.is_not_found() => {
                 self.ready.lock()[usize::from(level.get())] = false;
                 self.ready_level(session, level).await?;
-                session.open("write", path, flags).await
+                file::create(session, path).await
             }
             other => other,
-        }
-    }
-}
-
-/// Removes a temporary file, unless it got its name.
-struct Unfinished {
-    session: Arc<Session>,
-    path: Option<String>,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if let Some(path) = self.path.take() {
-            self.session.remove_soon(&path);
         }
     }
 }
@@ -186,25 +176,20 @@ impl Replica for SftpReplica {
         let session = self.link.session().await?;
         let temporary = Temporary::new(name, &self.env);
         let folder = key::ltx_folder(&self.prefix, level);
-        let unfinished_path = format!("{folder}/{}", temporary.name());
-        let file = self.create(&session, level, &unfinished_path).await?;
-        let mut unfinished = Unfinished {
-            session: Arc::clone(&session),
-            path: Some(unfinished_path.clone()),
-        };
+        let path = format!("{folder}/{}", temporary.name());
+        let unfinished = self.create(&session, level, &path).await?;
+        let file = unfinished.file()?;
         let at_once = if self.concurrent_writes {
             PIECES_MAX
         } else {
             1
         };
-        transfer::upload(&file, blocks, &self.limits, at_once).await?;
+        transfer::upload(file, blocks, &self.limits, at_once).await?;
         file.set_times(created).await?;
         file.sync().await?;
-        file.close().await?;
         self.times.forget(level, name);
         let path = key::ltx_object(&self.prefix, level, name);
-        session.rename_over(&unfinished_path, &path).await?;
-        unfinished.path = None;
+        unfinished.finish(&path).await?;
         Ok(FileInfo {
             level,
             name,
@@ -214,7 +199,7 @@ impl Replica for SftpReplica {
     }
 
     async fn delete(&self, files: &[(Level, FileName)]) -> Result<()> {
-        let removals = files.to_vec().into_iter().map(|(level, name)| async move {
+        let removals = files.iter().copied().map(|(level, name)| async move {
             let _place = self.limits.begin().await;
             self.times.forget(level, name);
             let path = key::ltx_object(&self.prefix, level, name);

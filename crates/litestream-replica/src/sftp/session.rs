@@ -1,4 +1,7 @@
-//! An SFTP session: requests whose answers are waited for as long as something comes, and open files that are closed whatever happens.
+//! An SFTP session: requests whose answers are waited for as long as something comes.
+//!
+//! Promise: a request ends, at the latest when nothing was answered for [`SILENCE_MAX`]; a session in which something else than a refusal
+//! went wrong is not used again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,11 +12,11 @@ use futures_util::FutureExt;
 use russh::client::Handle;
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
-use russh_sftp::protocol::{FileAttributes, OpenFlags, Packet, StatusCode, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use russh_sftp::protocol::{Packet, StatusCode, Version};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connect::Gate;
-use crate::env::{Env, Monotonic, UnixMillis};
+use crate::env::{Env, Monotonic};
 use crate::{Error, ErrorKind, Result};
 
 /// How long nothing at all may be answered while something is asked. A slow disk may need that long to make a large file durable.
@@ -68,6 +71,21 @@ impl Session {
     /// The protocol, for requests that go through [`Session::ask`].
     pub(super) fn raw(&self) -> &RawSftpSession {
         &self.raw
+    }
+
+    /// Whether the server can make a file durable.
+    pub(super) fn can_sync(&self) -> bool {
+        self.can_sync
+    }
+
+    /// A place for one more open file.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.files).acquire_owned().await.ok()
+    }
+
+    /// Runs something on its own.
+    pub(super) fn start(&self, what: &str, work: impl Future<Output = ()> + Send + 'static) {
+        self.env.spawn.task(what, Box::pin(work));
     }
 
     /// Waits for an answer.
@@ -146,41 +164,6 @@ impl Session {
         }
     }
 
-    /// Opens a file. One that is opened after nobody waits for it any more is closed again.
-    pub(super) async fn open(
-        self: &Arc<Self>,
-        op: &'static str,
-        path: &str,
-        flags: OpenFlags,
-    ) -> Result<OpenFile> {
-        let (tell, told) = oneshot::channel();
-        let (session, path) = (Arc::clone(self), path.to_owned());
-        let task = async move {
-            let place = Arc::clone(&session.files).acquire_owned().await.ok();
-            let opening = session
-                .raw
-                .open(path.as_str(), flags, FileAttributes::empty());
-            let opened = session.ask(op, &path, opening).await;
-            let session = Arc::clone(&session);
-            let opened = opened.map(|opened| OpenFile {
-                session,
-                handle: Some(opened.handle),
-                path,
-                _place: place,
-            });
-            drop(tell.send(opened));
-        };
-        self.env.spawn.task("sftp open", Box::pin(task));
-        told.await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::Interrupted,
-                op,
-                "",
-                "the program ends",
-            ))
-        })
-    }
-
     /// Renames a file, over another one if there is one.
     pub(super) async fn rename_over(&self, from: &str, to: &str) -> Result<()> {
         if self.can_rename_over {
@@ -221,11 +204,10 @@ impl Session {
         }
     }
 
-    /// Removes a file without waiting for an answer: for what is given up.
-    pub(super) fn remove_soon(&self, path: &str) {
-        if tokio::runtime::Handle::try_current().is_ok() {
-            // Asked for as soon as it is looked at once.
-            let _ = self.raw.remove(path).now_or_never();
+    /// Sends a request whose answer is of no interest, for what is given up: it goes out when it is looked at for the first time.
+    pub(super) fn tell<T>(&self, request: impl Future<Output = std::result::Result<T, SftpError>>) {
+        if self.is_usable() && tokio::runtime::Handle::try_current().is_ok() {
+            drop(request.now_or_never());
         }
     }
 }
@@ -262,99 +244,72 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// An open file on the server, closed when it is dropped.
-pub(super) struct OpenFile {
-    session: Arc<Session>,
-    handle: Option<String>,
-    path: String,
-    _place: Option<OwnedSemaphorePermit>,
-}
+#[cfg(test)]
+mod tests {
+    use litestream_servers::{Kind, Server};
 
-impl OpenFile {
-    fn handle(&self) -> &str {
-        self.handle.as_deref().unwrap_or_default()
+    use super::super::connect::Link;
+    use super::super::{file, folders};
+    use super::*;
+    use crate::settings::Sftp;
+
+    fn settings(server: &Server) -> Sftp {
+        let place = server.new_place("session").unwrap();
+        let key = |name: &str| place.key(name).map(str::to_owned);
+        Sftp {
+            host: key("host").unwrap(),
+            user: key("user").unwrap(),
+            password: None,
+            key_path: key("key-path"),
+            host_key: key("host-key"),
+            concurrent_writes: true,
+            path: key("path").unwrap(),
+        }
     }
 
-    /// Its size, if the server says.
-    pub(super) async fn size(&self) -> Result<Option<u64>> {
-        let asking = self.session.raw.fstat(self.handle());
-        let attrs = self.session.ask("read", &self.path, asking).await?;
-        Ok(attrs.attrs.size)
-    }
-
-    /// Some bytes from `offset`, `len` at most; none at the end.
-    pub(super) async fn read(&self, offset: u64, len: u32) -> Result<Vec<u8>> {
-        let reading = async {
-            match self.session.raw.read(self.handle(), offset, len).await {
-                Ok(data) => Ok(data.data),
-                Err(SftpError::Status(s)) if s.status_code == StatusCode::Eof => Ok(Vec::new()),
-                Err(e) => Err(e),
-            }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_server_that_can_not_rename_over_a_file_is_helped() {
+        let server = Server::start(Kind::Sshd).unwrap();
+        let settings = settings(&server);
+        let env = crate::env::real::env();
+        let link = Link::new(&settings, &env).unwrap();
+        let mut session = link.dial().await.unwrap();
+        assert!(session.can_rename_over && session.can_sync);
+        (session.can_rename_over, session.can_sync) = (false, false);
+        let session = Arc::new(session);
+        let folder = format!("{}/a/b", settings.path);
+        folders::make(&session, &folder).await.unwrap();
+        let at = |name: &str| format!("{folder}/{name}");
+        let create = async |name: &str, bytes: &[u8]| {
+            let file = file::create(&session, &at(name)).await.unwrap();
+            file.file().unwrap().write(0, bytes).await.unwrap();
+            file.file().unwrap().sync().await.unwrap();
+            file.finish(&at(&format!("{name}-done"))).await.unwrap();
         };
-        self.session.ask("read", &self.path, reading).await
-    }
-
-    /// Writes bytes at `offset`.
-    pub(super) async fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let writing = self
-            .session
-            .raw
-            .write(self.handle(), offset, bytes.to_vec());
-        self.session
-            .ask("write", &self.path, writing)
+        create("one", b"1").await;
+        create("two", b"2").await;
+        session
+            .rename_over(&at("one-done"), &at("new"))
             .await
-            .map(drop)
-    }
-
-    /// Sets both times, whole seconds. What the server can't set is no reason to fail: the time is in the file, too.
-    pub(super) async fn set_times(&self, time: UnixMillis) -> Result<()> {
-        let seconds = u32::try_from(time.0.div_euclid(1000)).unwrap_or_default();
-        let attrs = FileAttributes {
-            atime: Some(seconds),
-            mtime: Some(seconds),
-            ..FileAttributes::empty()
-        };
-        let setting = self.session.raw.fsetstat(self.handle(), attrs);
-        match self.session.ask("set times", &self.path, setting).await {
-            Err(e) if e.is_retryable() => Err(e),
-            Err(error) => {
-                tracing::debug!(%error, "the server keeps its own time for a file");
-                Ok(())
-            }
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// Makes it durable, where the server can.
-    pub(super) async fn sync(&self) -> Result<()> {
-        if !self.session.can_sync {
-            return Ok(());
-        }
-        let syncing = self.session.raw.fsync(self.handle());
-        self.session
-            .ask("fsync", &self.path, syncing)
+            .unwrap();
+        session
+            .rename_over(&at("two-done"), &at("new"))
             .await
-            .map(drop)
+            .unwrap();
+        let new = file::open(&session, &at("new")).await;
+        assert_eq!(new.unwrap().read(0, 9).await.unwrap(), b"2");
+        let missing = session.rename_over(&at("one"), &at("other")).await;
+        assert!(missing.unwrap_err().is_not_found());
+        let above = session.rename_over(&at("new"), "/nowhere/x").await;
+        assert!(above.is_err());
+        let left = folders::list(&session, &folder).await.unwrap();
+        assert_eq!(left.len(), 1);
     }
 
-    /// Closes it and hears of what went wrong late.
-    pub(super) async fn close(mut self) -> Result<()> {
-        let handle = self.handle.take().unwrap_or_default();
-        let closing = self.session.raw.close(handle);
-        self.session
-            .ask("close", &self.path, closing)
-            .await
-            .map(drop)
-    }
-}
-
-impl Drop for OpenFile {
-    fn drop(&mut self) {
-        if let Some(handle) = self.handle.take()
-            && tokio::runtime::Handle::try_current().is_ok()
-        {
-            // Asked for as soon as it is looked at once; the answer is of no interest.
-            let _ = self.session.raw.close(handle).now_or_never();
-        }
+    #[test]
+    fn what_servers_say_of_a_full_disk() {
+        assert!(says_full("write: No space left on device"));
+        assert!(says_full("Disk quota exceeded"));
+        assert!(!says_full("Failure"));
     }
 }

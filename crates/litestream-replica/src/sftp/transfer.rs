@@ -5,10 +5,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use russh_sftp::protocol::OpenFlags;
 
 use super::connect::Link;
-use super::session::OpenFile;
+use super::file::{self, OpenFile};
 use crate::Result;
 use crate::blocks::Blocks;
 use crate::limits::{Direction, Limits};
@@ -33,7 +32,7 @@ impl Fetch for Download<'_> {
     async fn fetch(&self, offset: u64, len: Option<u64>, into: &mut BytesMut) -> Result<()> {
         let _place = self.limits.begin().await;
         let session = self.link.session().await?;
-        let file = session.open("read", self.path, OpenFlags::READ).await?;
+        let file = file::open(&session, self.path).await?;
         let len = match len {
             Some(len) if len <= u64::from(PIECE_BYTES) => len,
             len => {
