@@ -74,6 +74,23 @@ pub(crate) fn temp_begun_ms(file_name: &str) -> Option<i64> {
     i64::from_str_radix(begun, 16).ok()
 }
 
+/// What the chunks of one object in an object store are told apart by: `ls<when, ms, 12 hex><random, 16 hex>`.
+#[cfg(feature = "nats")]
+pub(crate) fn chunks_id(now_ms: i64, random: u64) -> String {
+    format!("ls{:012x}{random:016x}", now_ms.max(0))
+}
+
+/// When chunks with an id of exactly the form of [`chunks_id`] were begun; `None` for any other id.
+#[cfg(feature = "nats")]
+pub(crate) fn chunks_begun_ms(id: &str) -> Option<i64> {
+    let hex = id.strip_prefix("ls")?;
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if hex.len() != 28 || !hex.bytes().all(is_hex) {
+        return None;
+    }
+    i64::from_str_radix(&hex[..12], 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use ltx::Txid;
@@ -132,6 +149,22 @@ mod tests {
             "ltx/0",
         ] {
             assert_eq!(v3(path), None, "{path}");
+        }
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn ids_of_chunks() {
+        let id = chunks_id(0x018b_cfe5_6800, 0xabc);
+        assert_eq!(id, "ls018bcfe568000000000000000abc");
+        assert_eq!(chunks_begun_ms(&id), Some(0x018b_cfe5_6800));
+        for other in [
+            "PZ6QJGYVYQVIYJBTZNNJZ9",
+            "ls018bcfe56800",
+            "",
+            "lsé18bcfe568000000000000000abc",
+        ] {
+            assert_eq!(chunks_begun_ms(other), None, "{other}");
         }
     }
 

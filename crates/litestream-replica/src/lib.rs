@@ -5,6 +5,8 @@
 #[cfg(any(feature = "sftp", feature = "nats"))]
 mod blocks;
 pub mod chain;
+#[cfg(any(feature = "sftp", feature = "nats"))]
+mod connection;
 pub mod env;
 mod error;
 pub mod faulty;
@@ -15,6 +17,8 @@ pub mod key;
 pub mod limits;
 pub mod memory;
 pub mod metered;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;

@@ -443,6 +443,13 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
             limits,
             &opening.shared,
         )?)),
+        #[cfg(feature = "nats")]
+        Storage::Nats(nats) => Ok(Arc::new(crate::nats::NatsReplica::new(
+            nats,
+            env,
+            limits,
+            &opening.shared,
+        )?)),
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
             other.kind()

@@ -1,7 +1,6 @@
 //! A connection: TCP, SSH, host key, login, the SFTP subsystem; one for all, made when it is needed.
 //!
-//! Promise: making one ends after [`CONNECT_MAX`]; one that broke is not used again; those who wait for the same attempt get its error
-//! instead of trying one after the other.
+//! Promise: making one ends after [`CONNECT_MAX`]; one that broke is not used again.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,13 +11,13 @@ use russh::keys::PublicKeyOrCertificate;
 use russh::{Preferred, client::Config};
 use russh_sftp::client::RawSftpSession;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 
 use super::address::Address;
 use super::host_key::{HostKeys, Judge};
 use super::login::log_in;
 use super::session::Session;
-use crate::env::{Env, Monotonic};
+use crate::connection::Connection;
+use crate::env::Env;
 use crate::settings::{Secret, Sftp};
 use crate::{Error, ErrorKind, Result};
 
@@ -37,14 +36,7 @@ pub(super) struct Link {
     address: Address,
     host_keys: HostKeys,
     env: Env,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    session: Option<Arc<Session>>,
-    /// The last attempt, if it failed: when, and how.
-    failed: Option<(Monotonic, Error)>,
+    connection: Connection<Session>,
 }
 
 /// What makes two links one. It holds secrets and stays in memory.
@@ -69,39 +61,22 @@ impl Link {
             settings: settings.clone(),
             address,
             env: env.clone(),
-            state: Mutex::default(),
+            connection: Connection::new(),
         })
     }
 
     /// The session in use, or a new one.
     pub(super) async fn session(&self) -> Result<Arc<Session>> {
-        let asked = self.env.clock.monotonic();
-        let mut state = self.state.lock().await;
-        if let Some(session) = state.session.as_ref().filter(|s| s.is_usable()) {
-            return Ok(Arc::clone(session));
-        }
-        state.session = None;
-        if let Some((at, error)) = &state.failed
-            && *at >= asked
-        {
-            return Err(error.clone());
-        }
-        let dialled = tokio::select! {
-            dialled = self.dial() => dialled,
-            () = self.env.clock.sleep_async(CONNECT_MAX) => Err(self.too_slow()),
+        let dial = async {
+            tokio::select! {
+                dialled = self.dial() => dialled,
+                () = self.env.clock.sleep_async(CONNECT_MAX) => Err(self.too_slow()),
+            }
         };
-        match dialled {
-            Ok(session) => {
-                let session = Arc::new(session);
-                state.session = Some(Arc::clone(&session));
-                state.failed = None;
-                Ok(session)
-            }
-            Err(error) => {
-                state.failed = Some((self.env.clock.monotonic(), error.clone()));
-                Err(error)
-            }
-        }
+        let connection = &self.connection;
+        connection
+            .get(&*self.env.clock, Session::is_usable, dial)
+            .await
     }
 
     fn too_slow(&self) -> Error {
