@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use ltx::FileName;
 
 use crate::Level;
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+use crate::{Error, ErrorKind, Result, v3};
 
 /// The folder of a level below the root of a local replica: `<root>/ltx/<level>`.
 pub fn level_dir(root: &Path, level: Level) -> PathBuf {
@@ -16,6 +18,39 @@ pub fn level_dir(root: &Path, level: Level) -> PathBuf {
 /// A file below the root of a local replica: `<root>/ltx/<level>/<min>-<max>.ltx`.
 pub fn file_path(root: &Path, level: Level, name: FileName) -> PathBuf {
     level_dir(root, level).join(name.to_string())
+}
+
+/// The folder of a level where names are slash-separated text: `<prefix>/ltx/<level>`, the prefix cleaned; no prefix, no slash.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn ltx_folder(prefix: &str, level: Level) -> String {
+    below(prefix, &format!("ltx/{level}"))
+}
+
+/// A file where names are slash-separated text: `<prefix>/ltx/<level>/<min>-<max>.ltx`.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn ltx_object(prefix: &str, level: Level, name: FileName) -> String {
+    format!("{}/{name}", ltx_folder(prefix, level))
+}
+
+/// Something that lies `rest` below the cleaned prefix.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn below(prefix: &str, rest: &str) -> String {
+    match prefix {
+        "" => rest.to_owned(),
+        prefix => crate::url::clean_path(&format!("{prefix}/{rest}")),
+    }
+}
+
+/// An object of Litestream 0.3 by its path from the root; nothing outside of its folder is named.
+#[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+pub(crate) fn v3_object(prefix: &str, path: &str) -> Result<String> {
+    let mut parts = path.split('/');
+    let inside = parts.next() == Some(v3::FOLDER) && parts.all(|p| !matches!(p, "" | "." | ".."));
+    if inside && path != v3::FOLDER {
+        return Ok(below(prefix, path));
+    }
+    let text = "not a path of Litestream 0.3";
+    Err(Error::new(ErrorKind::Invalid, "read", path, text))
 }
 
 /// The name of a file while it is being written, beside its final name:
@@ -104,6 +139,23 @@ fn joined(prefix: &str, path: &str) -> String {
     }
 }
 
+/// What the chunks of one object in an object store are told apart by: `ls<when, ms, 12 hex><random, 16 hex>`.
+#[cfg(feature = "nats")]
+pub(crate) fn chunks_id(now_ms: i64, random: u64) -> String {
+    format!("ls{:012x}{random:016x}", now_ms.max(0))
+}
+
+/// When chunks with an id of exactly the form of [`chunks_id`] were begun; `None` for any other id.
+#[cfg(feature = "nats")]
+pub(crate) fn chunks_begun_ms(id: &str) -> Option<i64> {
+    let hex = id.strip_prefix("ls")?;
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    if hex.len() != 28 || !hex.bytes().all(is_hex) {
+        return None;
+    }
+    i64::from_str_radix(&hex[..12], 16).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use ltx::Txid;
@@ -182,6 +234,52 @@ mod tests {
             let names = Names::Verbatim(prefix.to_owned());
             assert_eq!(names.level(nine), level);
             assert_eq!(names.other("generations"), v3);
+        }
+    }
+
+    #[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
+    #[test]
+    fn layout_where_names_are_text() {
+        let name = FileName::single(Txid::new(1));
+        let file = "0000000000000001-0000000000000001.ltx";
+        for (prefix, folder) in [
+            ("", "ltx/9"),
+            ("/", "/ltx/9"),
+            ("db", "db/ltx/9"),
+            ("/a//b/../c/", "/a/c/ltx/9"),
+            (".", "ltx/9"),
+        ] {
+            assert_eq!(ltx_folder(prefix, Level::SNAPSHOT), folder);
+            let object = ltx_object(prefix, Level::SNAPSHOT, name);
+            assert_eq!(object, format!("{folder}/{file}"));
+        }
+        let v3 = |path: &str| v3_object("p", path).ok();
+        assert_eq!(v3("generations/x").as_deref(), Some("p/generations/x"));
+        for path in [
+            "",
+            "generations",
+            "generations/",
+            "generations/../x",
+            "/etc",
+            "ltx/0",
+        ] {
+            assert_eq!(v3(path), None, "{path}");
+        }
+    }
+
+    #[cfg(feature = "nats")]
+    #[test]
+    fn ids_of_chunks() {
+        let id = chunks_id(0x018b_cfe5_6800, 0xabc);
+        assert_eq!(id, "ls018bcfe568000000000000000abc");
+        assert_eq!(chunks_begun_ms(&id), Some(0x018b_cfe5_6800));
+        for other in [
+            "PZ6QJGYVYQVIYJBTZNNJZ9",
+            "ls018bcfe56800",
+            "",
+            "lsé18bcfe568000000000000000abc",
+        ] {
+            assert_eq!(chunks_begun_ms(other), None, "{other}");
         }
     }
 

@@ -21,7 +21,7 @@ async fn in_the_emulator() {
             panic!("another storage")
         };
         let limits = Limits::none(env.clock.clone());
-        let replica = GsReplica::at(&settings, Some("127.0.0.1:17123"), &env, &limits).unwrap();
+        let replica = GsReplica::at(&settings, Some("127.0.0.1:17123"), &Opening::command(&env)).unwrap();
         Arc::new(Retrying::new(
             Arc::new(replica),
             env.clock.clone(),
