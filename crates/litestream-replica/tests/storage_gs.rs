@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use litestream_replica::env::real;
 use litestream_replica::gs::GsReplica;
-use litestream_replica::limits::Limits;
 use litestream_replica::retry::{Patience, Retrying};
-use litestream_replica::settings::Storage;
+use litestream_replica::settings::{Opening, Storage};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_the_emulator() {
@@ -20,8 +19,8 @@ async fn in_the_emulator() {
         else {
             panic!("another storage")
         };
-        let limits = Limits::none(env.clock.clone());
-        let replica = GsReplica::at(&settings, Some("127.0.0.1:17123"), &Opening::command(&env)).unwrap();
+        let replica =
+            GsReplica::at(&settings, Some("127.0.0.1:17123"), &Opening::command(&env)).unwrap();
         Arc::new(Retrying::new(
             Arc::new(replica),
             env.clock.clone(),

@@ -1,6 +1,6 @@
 //! What the tests of all storage behind a network share.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests")]
+#![allow(clippy::unwrap_used, dead_code, reason = "helpers of tests, not all of which need all")]
 
 use std::sync::Arc;
 
