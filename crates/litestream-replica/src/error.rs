@@ -23,6 +23,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The configuration or the request makes no sense; trying again is no use.
     Invalid,
+    /// Another writer has the replica's lease.
+    Held,
     /// Stopped from outside, by shutdown or by a signal.
     Interrupted,
     /// Anything else.
@@ -40,6 +42,7 @@ impl ErrorKind {
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::NoSpace => "no_space",
             ErrorKind::Invalid => "invalid",
+            ErrorKind::Held => "held",
             ErrorKind::Interrupted => "interrupted",
             ErrorKind::Other => "other",
         }
@@ -49,6 +52,7 @@ impl ErrorKind {
     fn hint(self) -> Option<&'static str> {
         match self {
             ErrorKind::Forbidden => Some("check the credentials and permissions"),
+            ErrorKind::Held => Some("stop the other writer, or wait until its lease ends"),
             ErrorKind::NoSpace => Some("free some space or raise the quota"),
             ErrorKind::Corrupt => {
                 Some("the file is damaged: restore an earlier point or write a new snapshot")
@@ -83,8 +87,12 @@ impl ErrorKind {
 }
 
 /// A failure in a replica. Displayed as `<operation> <file or key>: <what happened> (<what to do>)`.
+#[derive(Clone)]
+pub struct Error(Box<Details>);
+
+/// Kept apart, so that results stay small.
 #[derive(Clone, Debug)]
-pub struct Error {
+struct Details {
     kind: ErrorKind,
     op: &'static str,
     subject: String,
@@ -103,18 +111,26 @@ impl Error {
         subject: impl Into<String>,
         text: impl fmt::Display,
     ) -> Error {
-        Error {
+        Error(Box::new(Details {
             kind,
             op,
             subject: subject.into(),
             text: text.to_string(),
             hint: None,
-        }
+        }))
     }
 
     /// Says what to do about it, better than the kind alone can.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
-        self.hint = Some(hint.into());
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure, as that of another operation: where what failed did not know what it was for.
+    #[cfg(feature = "s3")]
+    pub(crate) fn of(mut self, op: &'static str, subject: impl Into<String>) -> Error {
+        self.0.op = op;
+        self.0.subject = subject.into();
         self
     }
 
@@ -135,58 +151,69 @@ impl Error {
 
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The operation that failed, as a verb; empty for errors in the configuration.
     pub fn op(&self) -> &'static str {
-        self.op
+        self.0.op
     }
 
     /// The path or key concerned; may be empty.
     pub fn subject(&self) -> &str {
-        &self.subject
+        &self.0.subject
     }
 
     /// The file does not exist, although everything above it could be reached.
     pub fn is_not_found(&self) -> bool {
-        self.kind == ErrorKind::NotFound
+        self.0.kind == ErrorKind::NotFound
     }
 
     /// Credentials or permissions are missing.
     pub fn is_forbidden(&self) -> bool {
-        self.kind == ErrorKind::Forbidden
+        self.0.kind == ErrorKind::Forbidden
     }
 
     /// What was read is not what was written.
     pub fn is_corrupt(&self) -> bool {
-        self.kind == ErrorKind::Corrupt
+        self.0.kind == ErrorKind::Corrupt
+    }
+
+    /// Another writer has the replica's lease.
+    pub fn is_held(&self) -> bool {
+        self.0.kind == ErrorKind::Held
     }
 
     /// The storage is full.
     pub fn is_no_space(&self) -> bool {
-        self.kind == ErrorKind::NoSpace
+        self.0.kind == ErrorKind::NoSpace
     }
 
     /// The same request may succeed a little later without anybody doing anything.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unreachable | ErrorKind::Throttled)
+        matches!(self.0.kind, ErrorKind::Unreachable | ErrorKind::Throttled)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.op, self.subject.as_str()) {
+        match (self.0.op, self.0.subject.as_str()) {
             ("", "") => {}
             (op, "") => write!(f, "{op}: ")?,
             ("", subject) => write!(f, "{subject}: ")?,
             (op, subject) => write!(f, "{op} {subject}: ")?,
         }
-        f.write_str(&self.text)?;
-        match self.hint.as_deref().or(self.kind.hint()) {
+        f.write_str(&self.0.text)?;
+        match self.0.hint.as_deref().or(self.0.kind.hint()) {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -18,6 +18,39 @@ pub fn file_path(root: &Path, level: Level, name: FileName) -> PathBuf {
     level_dir(root, level).join(name.to_string())
 }
 
+/// The level as S3 and OSS name it, below the prefix as it is written, down to the slash: `<prefix>/0000/`.
+#[cfg(any(feature = "s3", feature = "oss"))]
+pub(crate) fn verbatim_level(prefix: &str, level: Level) -> String {
+    format!("{prefix}/{:04x}/", level.get())
+}
+
+/// A file in S3 or OSS. The prefix is taken as it is: without one the key begins with a slash.
+#[cfg(any(feature = "s3", feature = "oss"))]
+pub(crate) fn verbatim(prefix: &str, level: Level, name: FileName) -> String {
+    format!("{}{name}", verbatim_level(prefix, level))
+}
+
+/// Something else in S3 or OSS, beside the levels: `<prefix>/<name>`, or `<name>` alone.
+#[cfg(any(feature = "s3", feature = "oss"))]
+pub(crate) fn verbatim_beside(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}/{name}")
+    }
+}
+
+/// What stands before the paths of Litestream 0.3 in object storage: the prefix cleaned, with its slash, or nothing.
+#[cfg(feature = "http")]
+pub(crate) fn before_v3(prefix: &str) -> String {
+    let clean = crate::url::clean_path(prefix);
+    match clean.as_str() {
+        "." => String::new(),
+        "/" => clean,
+        _ => clean + "/",
+    }
+}
+
 /// The name of a file while it is being written, beside its final name:
 /// `<final name>.<when, ms, 12 hex>-<random, 16 hex>.tmp`.
 pub(crate) fn temp_name(name: FileName, now_ms: i64, random: u64) -> String {
@@ -40,26 +73,26 @@ pub(crate) fn temp_begun_ms(file_name: &str) -> Option<i64> {
 }
 
 /// The names of a replica's objects in storage that has no folders.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "gs", feature = "abs", feature = "oss"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
     /// `<prefix>/ltx/<level>/<file>`, all of it cleaned.
-    #[allow(dead_code, reason = "not every storage has its names like that")]
+    #[cfg(any(feature = "gs", feature = "abs"))]
     Cleaned(String),
-    /// `<prefix>/<level as 4 hex digits>/<file>`, the prefix as it was given.
-    #[allow(dead_code, reason = "not every storage has its names like that")]
+    /// As [`verbatim`] has it.
+    #[cfg(feature = "oss")]
     Verbatim(String),
 }
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "gs", feature = "abs", feature = "oss"))]
 impl Names {
     /// What the names of a level's files begin with, to its last slash.
     pub(crate) fn level(&self, level: Level) -> String {
         match self {
-            Names::Cleaned(prefix) => {
-                crate::url::clean_path(&joined(prefix, &format!("ltx/{level}"))) + "/"
-            }
-            Names::Verbatim(prefix) => format!("{prefix}/{:04x}/", level.get()),
+            #[cfg(any(feature = "gs", feature = "abs"))]
+            Names::Cleaned(prefix) => format!("{}ltx/{level}/", before_v3(prefix)),
+            #[cfg(feature = "oss")]
+            Names::Verbatim(prefix) => verbatim_level(prefix, level),
         }
     }
 
@@ -70,18 +103,13 @@ impl Names {
 
     /// The name of something else below the root, which is cleaned.
     pub(crate) fn other(&self, path: &str) -> String {
-        let (Names::Cleaned(prefix) | Names::Verbatim(prefix)) = self;
-        crate::url::clean_path(&joined(prefix, path))
-    }
-}
-
-/// Without a slash before it if there is no prefix.
-#[cfg(feature = "http")]
-fn joined(prefix: &str, path: &str) -> String {
-    if prefix.is_empty() {
-        path.to_owned()
-    } else {
-        format!("{prefix}/{path}")
+        let before = match self {
+            #[cfg(any(feature = "gs", feature = "abs"))]
+            Names::Cleaned(prefix) => before_v3(prefix),
+            #[cfg(feature = "oss")]
+            Names::Verbatim(prefix) => before_v3(prefix),
+        };
+        before + path
     }
 }
 
@@ -116,7 +144,7 @@ mod tests {
         );
     }
 
-    #[cfg(feature = "http")]
+    #[cfg(all(feature = "gs", feature = "oss"))]
     #[test]
     fn names_of_objects() {
         let name = FileName::single(Txid::new(0x1f));
@@ -145,6 +173,39 @@ mod tests {
             let names = Names::Verbatim(prefix.to_owned());
             assert_eq!(names.level(nine), level);
             assert_eq!(names.other("generations"), v3);
+        }
+    }
+
+    #[cfg(any(feature = "s3", feature = "oss"))]
+    #[test]
+    fn prefixes_are_taken_verbatim_where_litestream_does() {
+        let name = FileName::single(Txid::new(1));
+        for (prefix, begin) in [
+            (".", "./0000/"),
+            ("", "/0000/"),
+            ("u", "u/0000/"),
+            ("tr/", "tr//0000/"),
+            ("/lead", "/lead/0000/"),
+            ("a//b", "a//b/0000/"),
+            ("./x", "./x/0000/"),
+        ] {
+            assert_eq!(
+                verbatim(prefix, Level::L0, name),
+                format!("{begin}0000000000000001-0000000000000001.ltx")
+            );
+        }
+        assert_eq!(verbatim_level("p", Level::SNAPSHOT), "p/0009/");
+        assert_eq!(verbatim_beside("", "lock.json"), "lock.json");
+        assert_eq!(verbatim_beside("a/", "lock.json"), "a//lock.json");
+        for (prefix, before) in [
+            ("", ""),
+            (".", ""),
+            ("/", "/"),
+            ("/lead", "/lead/"),
+            ("a//b/", "a/b/"),
+            ("./x", "x/"),
+        ] {
+            assert_eq!(before_v3(prefix), before, "{prefix}");
         }
     }
 

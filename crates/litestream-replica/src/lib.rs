@@ -13,6 +13,8 @@ pub mod file;
 #[cfg(feature = "gs")]
 pub mod gs;
 pub mod key;
+#[cfg(feature = "http")]
+pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod metered;
@@ -21,7 +23,11 @@ pub mod metered;
 mod net;
 #[cfg(any(feature = "abs", feature = "gs", feature = "oss"))]
 mod object;
+#[cfg(feature = "oss")]
+pub mod oss;
 pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod settings;
 #[cfg(any(feature = "abs", feature = "oss"))]
 mod signing;
@@ -151,6 +157,9 @@ pub trait Replica: Send + Sync {
     async fn tidy(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The writer is done: gives back what it holds of the replica for itself.
+    async fn close(&self) {}
 
     /// Everything that Litestream 0.3 left here, that is every object below `generations/` whatever its name, by path.
     /// None is an empty list.

@@ -1,6 +1,7 @@
 //! `litestream ltx`: the LTX files in a replica.
 
 use litestream_replica::env::Env;
+use litestream_replica::retry::Patience;
 use litestream_replica::{FileInfo, SharedReplica};
 use serde::Serialize;
 
@@ -39,7 +40,7 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
         [_, _, ..] => return Err(Failure::new("too many arguments")),
         _ => return Err(missing()),
     };
-    let source = Source::of(parsed, arg, env)?;
+    let source = Source::of(parsed, arg, Patience::COMMAND, env)?;
     log::init(
         Options::plain(Target::Stderr, &log::level_word("", "")),
         env,

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use litestream::Settings;
 use litestream_replica::SharedReplica;
 use litestream_replica::env::Env;
+use litestream_replica::retry::Patience;
 use litestream_replica::settings::{self, Opening, Storage, shown_url};
 
 use crate::args::Parsed;
-use crate::config;
+use crate::config::{self, Clients};
 use crate::failure::{Failure, Result};
 use crate::place;
 
@@ -25,14 +26,14 @@ pub struct Source {
 
 impl Source {
     /// Reads a positional; contacts nobody.
-    pub fn of(parsed: &Parsed, arg: &OsStr, env: &Env) -> Result<Source> {
+    pub fn of(parsed: &Parsed, arg: &OsStr, patience: Patience, env: &Env) -> Result<Source> {
         if place::is_replica(arg) {
             if parsed.names_file("config") {
                 return Err(Failure::new(
                     "cannot specify a replica URL and the -config flag",
                 ));
             }
-            return Source::replica(place::utf8(arg)?, env);
+            return Source::replica(place::utf8(arg)?, patience, env);
         }
         let path = place::expand(arg)?;
         let config = config::for_command(parsed, env)?;
@@ -44,7 +45,8 @@ impl Source {
         };
         let entry = config.find(&path).ok_or_else(unknown)?;
         let entry = entry.for_file(&path)?;
-        let replicas = entry.open_replicas(&path, env)?;
+        let clients = Clients::new(&config, patience, env);
+        let replicas = entry.open_replicas(&path, &clients, env)?;
         if replicas.is_empty() {
             return Err(Failure::new(format!(
                 "no replica configured for database: {}",
@@ -59,9 +61,16 @@ impl Source {
         })
     }
 
-    fn replica(url: &str, env: &Env) -> Result<Source> {
+    fn replica(url: &str, patience: Patience, env: &Env) -> Result<Source> {
         let storage = Storage::from_url(url).map_err(Failure::new)?;
-        let replica = settings::open(&storage, &Opening::command(env)).map_err(Failure::new)?;
+        let replica = settings::open(
+            &storage,
+            &Opening {
+                patience,
+                ..Opening::command(env)
+            },
+        )
+        .map_err(Failure::new)?;
         Ok(Source {
             name: shown_url(url),
             database: None,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use litestream_replica::chain::retain::KeepRules;
+use litestream_replica::limits::Rates;
 
 use super::Context;
 use super::document::Raw;
@@ -59,8 +60,10 @@ pub fn build(mut raw: Raw, context: &Context, findings: &mut Findings) -> Result
         databases.push(one(raw_entry, path, &raw.defaults, context, findings)?);
     }
     distinct(&databases, context)?;
+    let limits = raw.limits.as_rates(context)?;
     Ok(whole(
         raw,
+        limits,
         positive(interval),
         positive(retention),
         databases,
@@ -70,6 +73,7 @@ pub fn build(mut raw: Raw, context: &Context, findings: &mut Findings) -> Result
 /// The rest, which needs no check.
 fn whole(
     raw: Raw,
+    limits: Rates,
     snapshot_interval: Duration,
     snapshot_retention: Duration,
     databases: Vec<Entry>,
@@ -113,6 +117,7 @@ fn whole(
         hooks: Hooks { alerts: raw.alerts },
         shutdown_sync_timeout: or(raw.shutdown_sync_timeout, values::SHUTDOWN_TIMEOUT),
         shutdown_sync_interval: or(raw.shutdown_sync_interval, values::SHUTDOWN_INTERVAL),
+        limits,
         databases,
         defaults: raw.defaults.defaults(),
     }

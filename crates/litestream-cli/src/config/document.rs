@@ -37,6 +37,8 @@ pub struct Raw {
     pub alerts: Vec<Alert>,
     pub shutdown_sync_timeout: Option<i64>,
     pub shutdown_sync_interval: Option<i64>,
+    /// Rates for all replicas together.
+    pub limits: replica::Raw,
     pub entries: Vec<entry::Raw>,
     pub defaults: replica::Raw,
     /// Where keys stand whose values are checked later.
@@ -76,6 +78,7 @@ impl Raw {
             alerts: alerts(reader, findings),
             shutdown_sync_timeout: reader.duration("shutdown-sync-timeout", findings),
             shutdown_sync_interval: reader.duration("shutdown-sync-interval", findings),
+            limits: limits(reader, findings),
             ..Raw::default()
         };
         raw.places = CHECKED
@@ -318,4 +321,13 @@ fn alert(map: &mut Reader, findings: &mut Findings) -> Option<Alert> {
         max_lag: positive(max_lag),
         action,
     })
+}
+
+fn limits(reader: &mut Reader, findings: &mut Findings) -> replica::Raw {
+    let Some(mut map) = reader.map("limits", findings) else {
+        return replica::Raw::default();
+    };
+    let limits = replica::Raw::rates(&mut map, findings);
+    map.finish(Place::Other, findings);
+    limits
 }

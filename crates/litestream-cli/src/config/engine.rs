@@ -1,11 +1,13 @@
 //! What the engine is told of a database.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use litestream::{Policy, Settings};
 use litestream_replica::env::Env;
-use litestream_replica::settings::{self, Opening};
+use litestream_replica::retry::Patience;
+use litestream_replica::settings::{self, Opening, Shared};
 use litestream_replica::{Level, SharedReplica};
 
 use super::types::{Config, Entry, ReplicaEntry};
@@ -16,14 +18,46 @@ const LOOK_RARELY: Duration = Duration::from_hours(1);
 /// Less would make files of single pages.
 const CAPTURE_BYTES_MIN: i64 = 1 << 20;
 
+/// What clients of replicas are made with.
+#[derive(Clone)]
+pub struct Clients {
+    /// What they share.
+    pub shared: Arc<Shared>,
+    /// How long they try again.
+    pub patience: Patience,
+    /// They write, so they take the lease where there is to be one.
+    pub writes: bool,
+}
+
+impl Clients {
+    /// Under the limits of a configuration.
+    pub fn new(config: &Config, patience: Patience, env: &Env) -> Clients {
+        Clients {
+            shared: Shared::new(config.limits, env),
+            patience,
+            writes: false,
+        }
+    }
+}
+
 impl Entry {
     /// Clients of its replicas, for the database at `path`; contacts nobody.
-    pub fn open_replicas(&self, path: &Path, env: &Env) -> Result<Vec<SharedReplica>> {
-        let opening = Opening {
-            like: Some(path),
-            ..Opening::command(env)
-        };
+    pub fn open_replicas(
+        &self,
+        path: &Path,
+        clients: &Clients,
+        env: &Env,
+    ) -> Result<Vec<SharedReplica>> {
         let open = |replica: &ReplicaEntry| {
+            let mut access = replica.access.clone();
+            access.lease = access.lease.filter(|_| clients.writes);
+            let opening = Opening {
+                env,
+                like: Some(path),
+                access,
+                shared: Arc::clone(&clients.shared),
+                patience: clients.patience,
+            };
             settings::open(&replica.storage, &opening).map_err(Failure::new)
         };
         self.replicas.iter().map(open).collect()

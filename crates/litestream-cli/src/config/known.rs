@@ -39,6 +39,7 @@ const TOP: &[&str] = &[
     "alerts",
     "shutdown-sync-timeout",
     "shutdown-sync-interval",
+    "limits",
     "dbs",
 ];
 const DATABASE: &[&str] = &[

@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 
-use litestream_replica::settings::{self, Keys, Secret, Storage, TABLE, Value, ValueKind};
+use litestream_replica::limits::Rates;
+use litestream_replica::settings::{self, Access, Keys, Secret, Storage, TABLE, Value, ValueKind};
 
 use super::Context;
 use super::findings::{At, Findings};
@@ -80,6 +81,35 @@ impl Raw {
         }
         raw.hints(reader, findings);
         raw
+    }
+
+    /// Reads only how fast and how often storage may be used.
+    pub fn rates(reader: &mut Reader, findings: &mut Findings) -> Raw {
+        let mut raw = Raw {
+            at: reader.at,
+            key: reader.key.clone(),
+            ..Raw::default()
+        };
+        let rates = [
+            "upload-rate",
+            "download-rate",
+            "requests-per-second",
+            "concurrent-requests",
+        ];
+        for key in TABLE.iter().filter(|key| rates.contains(&key.name)) {
+            if let Some(value) = raw.value(reader, key, findings) {
+                raw.own.set(key.name, value);
+            }
+        }
+        raw
+    }
+
+    /// What [`Raw::rates`] has read.
+    pub fn as_rates(&self, context: &Context) -> Result<Rates> {
+        if let Some(error) = &self.bad_size {
+            return Err(context.failure(self.at, error));
+        }
+        Rates::read(&self.own).map_err(|e| context.failure(self.at, e))
     }
 
     fn value(
@@ -211,8 +241,10 @@ impl Raw {
             self.own.set("path", Value::Text(text.to_owned()));
         }
         let storage = Storage::read(&self.own, &defaults.own);
+        let access = Access::read(&self.own, &defaults.own);
         Ok(ReplicaEntry {
             storage: storage.map_err(|e| context.failure(self.at, e))?,
+            access: access.map_err(|e| context.failure(self.at, e))?,
             sync_interval: positive(self.sync_interval(defaults)),
             max_sync_ltx_files: self
                 .max_sync_ltx_files

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use litestream_replica::limits::Rates;
 use litestream_replica::settings::{Keys, REDACTED, Value as Setting, shown_url};
 use serde::{Serialize, Serializer};
 
@@ -108,6 +109,11 @@ pub fn document(config: &Config) -> Doc {
             span(config.shutdown_sync_interval),
         ),
     ];
+    let mut limits = Keys::new();
+    config.limits.write(&mut limits);
+    if config.limits != Rates::default() {
+        entries.push(("limits", Doc::Map(storage(&limits))));
+    }
     entries.push((
         "dbs",
         Doc::List(config.databases.iter().map(entry).collect()),
@@ -230,7 +236,9 @@ fn entry(entry: &Entry) -> Doc {
 }
 
 fn replica(replica: &ReplicaEntry) -> Doc {
-    let mut out = storage(&replica.storage.keys());
+    let mut keys = replica.storage.keys();
+    replica.access.write(&mut keys);
+    let mut out = storage(&keys);
     out.push(("sync-interval".into(), span(replica.sync_interval)));
     out.push((
         "max-sync-ltx-files".into(),

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use litestream_replica::chain::retain::KeepRules;
-use litestream_replica::settings::{Keys, Secret, Storage};
+use litestream_replica::limits::Rates;
+use litestream_replica::settings::{Access, Keys, Secret, Storage};
 
 use super::values::{self, positive};
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub shutdown_sync_timeout: Duration,
     /// Pause between attempts at it.
     pub shutdown_sync_interval: Duration,
+    /// How fast and how often all replicas together may be used.
+    pub limits: Rates,
     /// What is replicated, in the order of the file.
     pub databases: Vec<Entry>,
     /// What replicas inherit; also those that are registered later.
@@ -214,6 +217,8 @@ pub enum Meta {
 pub struct ReplicaEntry {
     /// Where it lies.
     pub storage: Storage,
+    /// How it is used.
+    pub access: Access,
     /// Distance between uploads.
     pub sync_interval: Duration,
     /// Files of level 0 in one upload; zero or less: no limit.
@@ -280,14 +285,19 @@ impl Entry {
 impl ReplicaEntry {
     /// A replica with defaults for what its storage does not say.
     pub fn new(storage: Storage) -> ReplicaEntry {
-        ReplicaEntry::inheriting(storage, &ReplicaDefaults::default())
+        ReplicaEntry::inheriting(storage, Access::default(), &ReplicaDefaults::default())
     }
 
     /// The same with the defaults of a configuration.
-    pub fn inheriting(storage: Storage, defaults: &ReplicaDefaults) -> ReplicaEntry {
+    pub fn inheriting(
+        storage: Storage,
+        access: Access,
+        defaults: &ReplicaDefaults,
+    ) -> ReplicaEntry {
         let standard = positive(values::SYNC_INTERVAL);
         ReplicaEntry {
             storage,
+            access,
             sync_interval: defaults.sync_interval.unwrap_or(standard),
             max_sync_ltx_files: defaults.max_sync_ltx_files.unwrap_or(values::FILES_MAX),
             auto_recover: defaults.auto_recover.unwrap_or(false),

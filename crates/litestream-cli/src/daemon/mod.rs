@@ -16,13 +16,14 @@ use std::sync::Arc;
 use litestream::fleet::{Attempt, Ending, Fleet, FleetError, not_uploaded};
 use litestream_replica::env::{Env, Monotonic, UnixMillis};
 use litestream_replica::metered::Metered;
+use litestream_replica::retry::Patience;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 pub use self::restore::restore_missing;
 use crate::args::duration;
-use crate::config::{Config, Entry, Origin, ReplicaEntry, Source};
+use crate::config::{Clients, Config, Entry, Origin, ReplicaEntry, Source};
 use crate::failure::{Failure, Result};
 use crate::metrics::Metrics;
 
@@ -32,6 +33,8 @@ pub struct Daemon {
     pub fleet: Arc<Fleet>,
     /// Counts what is done with replicas.
     pub metrics: Arc<Metrics>,
+    /// What its clients share.
+    clients: Clients,
     config: Mutex<Arc<Config>>,
     /// Where the configuration came from, if it came from a file.
     origin: Option<Origin>,
@@ -71,6 +74,11 @@ impl Daemon {
         Ok(Arc::new(Daemon {
             fleet,
             metrics: Arc::new(metrics),
+            // The engine tries again by itself, and tells.
+            clients: Clients {
+                writes: true,
+                ..Clients::new(&config, Patience::SHORT, env)
+            },
             config: Mutex::new(Arc::new(config)),
             origin,
             log_level,
@@ -122,7 +130,14 @@ impl Daemon {
 
     /// Starts replicating one database.
     fn place(&self, config: &Config, path: PathBuf, entry: Entry) -> Result {
-        let mut spec = place::spec(config, &entry, &path, self.on_demand, &self.env)?;
+        let mut spec = place::spec(
+            config,
+            &entry,
+            &path,
+            self.on_demand,
+            &self.clients,
+            &self.env,
+        )?;
         for replica in &mut spec.replicas {
             let counted = Metered::new(
                 Arc::clone(replica),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use litestream::fleet::{Ending, Fleet};
-use litestream_replica::settings::{Keys, Storage};
+use litestream_replica::settings::{Access, Keys, Storage};
 
 use super::Daemon;
 use crate::cmd::version::VERSION;
@@ -35,9 +35,10 @@ impl Operations for Arc<Daemon> {
         let bad = |e: litestream_replica::Error| RegisterError::BadUrl(e.to_string());
         // It says which URLs make no sense by themselves.
         Storage::from_url(&replica_url).map_err(bad)?;
-        let storage =
-            Storage::read(&Keys::url(&replica_url), &config.defaults.keys).map_err(bad)?;
-        let replica = ReplicaEntry::inheriting(storage, &config.defaults);
+        let own = Keys::url(&replica_url);
+        let storage = Storage::read(&own, &config.defaults.keys).map_err(bad)?;
+        let access = Access::read(&own, &config.defaults.keys).map_err(bad)?;
+        let replica = ReplicaEntry::inheriting(storage, access, &config.defaults);
         self.add(path, |path| Entry::new(path, vec![replica]))
             .await
             .map_err(|failure| RegisterError::Failed(failure.message))

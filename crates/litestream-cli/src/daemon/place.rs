@@ -7,7 +7,7 @@ use litestream::fleet::Spec;
 use litestream_replica::env::Env;
 use tracing::info;
 
-use crate::config::{Config, Entry, Source, scan};
+use crate::config::{Clients, Config, Entry, Source, scan};
 use crate::failure::Result;
 
 /// The databases of an entry; what a folder holds is told.
@@ -41,6 +41,7 @@ pub fn spec(
     entry: &Entry,
     path: &Path,
     on_demand: bool,
+    clients: &Clients,
     env: &Env,
 ) -> Result<Spec> {
     let mut settings = config.settings(entry, path);
@@ -50,7 +51,7 @@ pub fn spec(
     }
     Ok(Spec {
         settings,
-        replicas: entry.open_replicas(path, env)?,
+        replicas: entry.open_replicas(path, clients, env)?,
         on_demand,
     })
 }

@@ -54,7 +54,7 @@ impl Daemon {
             .collect();
         for (path, entry) in &wanted {
             // Before anything is ended.
-            place::spec(&new, entry, path, self.on_demand, &self.env)
+            place::spec(&new, entry, path, self.on_demand, &self.clients, &self.env)
                 .map_err(|failure| format!("{}: {}", path.display(), failure.message))?;
         }
         // One whose file went and came back is started anew.
@@ -99,7 +99,7 @@ impl Daemon {
             // One that goes on as it was may be where this one is to go.
             let restored = match self.check_apart(path, entry) {
                 Ok(()) if entry.restore_if_db_not_exists => {
-                    restore_if_missing(path, entry, &self.env).await
+                    restore_if_missing(path, entry, &self.clients, &self.env).await
                 }
                 apart => apart,
             };
@@ -176,6 +176,7 @@ fn at_next_start(old: &Config, new: &Config) -> Vec<String> {
         ("socket", old.socket == new.socket),
         ("heartbeat-url", old.heartbeat == new.heartbeat),
         ("alerts", old.hooks == new.hooks),
+        ("limits", old.limits == new.limits),
     ];
     let changed = keys.into_iter().filter(|(_, same)| !same);
     changed

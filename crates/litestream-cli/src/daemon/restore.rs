@@ -6,9 +6,10 @@ use litestream::restore::{self, IntegrityCheck, RestoreError, Target};
 use litestream_replica::SharedReplica;
 use litestream_replica::chain::listing;
 use litestream_replica::env::Env;
+use litestream_replica::retry::Patience;
 use tracing::info;
 
-use crate::config::{Config, Entry, Source};
+use crate::config::{Clients, Config, Entry, Source};
 use crate::failure::{Failure, Result};
 
 /// Files that are read at the same time.
@@ -16,19 +17,25 @@ const PARALLELISM: usize = 8;
 
 /// Restores what is missing, one after the other. The first failure ends it: to start afresh over a backup would hide it.
 pub async fn restore_missing(config: &Config, all: bool, env: &Env) -> Result {
+    let clients = Clients::new(config, Patience::RESTORE, env);
     for entry in &config.databases {
         let Source::Path(path) = &entry.source else {
             continue;
         };
         if all || entry.restore_if_db_not_exists {
-            restore_if_missing(path, entry, env).await?;
+            restore_if_missing(path, entry, &clients, env).await?;
         }
     }
     Ok(())
 }
 
 /// The same for one database.
-pub async fn restore_if_missing(path: &Path, entry: &Entry, env: &Env) -> Result {
+pub async fn restore_if_missing(
+    path: &Path,
+    entry: &Entry,
+    clients: &Clients,
+    env: &Env,
+) -> Result {
     match env.disk.metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         _ => {
@@ -37,7 +44,7 @@ pub async fn restore_if_missing(path: &Path, entry: &Entry, env: &Env) -> Result
         }
     }
     info!(path = %path.display(), "attempting restore before replication");
-    let replicas = entry.open_replicas(path, env)?;
+    let replicas = entry.open_replicas(path, clients, env)?;
     restore_one(path, &replicas, env).await
 }
 

@@ -11,8 +11,6 @@ mod read;
 mod service;
 mod upload;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode};
@@ -22,8 +20,8 @@ use self::service::Service;
 use crate::conditional::Conditional;
 use crate::env::{Env, UnixMillis};
 use crate::key::Names;
-use crate::limits::Limits;
-use crate::net::{Client, Head, Options, Payload};
+use crate::net::{Head, Payload};
+use crate::settings::Opening;
 use crate::{FileInfo, Level, Replica, Result, Source, object, settings, v3};
 
 /// Deletions under way at once: the service has no request for many that every kind of key may send.
@@ -38,10 +36,9 @@ pub struct AbsReplica {
 
 impl AbsReplica {
     /// Contacts nothing.
-    pub fn new(settings: &settings::Abs, env: &Env, limits: &Arc<Limits>) -> Result<AbsReplica> {
-        let client = Client::new(Options::new(env, limits))?;
+    pub fn new(settings: &settings::Abs, opening: &Opening<'_>) -> Result<AbsReplica> {
         Ok(AbsReplica {
-            service: Service::new(settings, client)?,
+            service: Service::new(settings, opening)?,
             names: Names::Cleaned(settings.prefix.clone()),
             location: settings.location(),
         })

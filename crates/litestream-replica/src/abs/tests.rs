@@ -1,5 +1,6 @@
 //! The replica against a server that answers by script.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
@@ -28,8 +29,7 @@ fn replica(server: &Server, sas: Option<&str>) -> AbsReplica {
         panic!("another storage")
     };
     let env = real::env();
-    let limits = Limits::none(env.clock.clone());
-    AbsReplica::new(&settings, &env, &limits).unwrap()
+    AbsReplica::new(&settings, &Opening::command(&env)).unwrap()
 }
 
 fn name(txid: u64) -> FileName {

@@ -11,8 +11,6 @@ mod service;
 mod session;
 mod upload;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
@@ -22,8 +20,8 @@ use self::service::Service;
 use crate::conditional::Conditional;
 use crate::env::{Env, UnixMillis};
 use crate::key::Names;
-use crate::limits::Limits;
-use crate::net::{Client, Head, Options, Payload};
+use crate::net::{Head, Payload};
+use crate::settings::Opening;
 use crate::{FileInfo, Level, Replica, Result, Source, object, settings, v3};
 
 /// Deletions under way at once.
@@ -38,22 +36,20 @@ pub struct GsReplica {
 
 impl GsReplica {
     /// Contacts nothing. An emulator is used if `STORAGE_EMULATOR_HOST` names one.
-    pub fn new(settings: &settings::Gs, env: &Env, limits: &Arc<Limits>) -> Result<GsReplica> {
+    pub fn new(settings: &settings::Gs, opening: &Opening<'_>) -> Result<GsReplica> {
         let emulator = std::env::var("STORAGE_EMULATOR_HOST").ok();
-        GsReplica::at(settings, emulator.as_deref(), env, limits)
+        GsReplica::at(settings, emulator.as_deref(), opening)
     }
 
     /// In the emulator at that host, without credentials; in the real service, if that is `None` or empty.
     pub fn at(
         settings: &settings::Gs,
         emulator: Option<&str>,
-        env: &Env,
-        limits: &Arc<Limits>,
+        opening: &Opening<'_>,
     ) -> Result<GsReplica> {
-        let client = Client::new(Options::new(env, limits))?;
         let emulator = emulator.filter(|host| !host.is_empty());
         Ok(GsReplica {
-            service: Service::new(&settings.bucket, emulator, client)?,
+            service: Service::new(&settings.bucket, emulator, opening)?,
             names: Names::Cleaned(settings.prefix.clone()),
             location: format!("gs://{}/{}", settings.bucket, settings.prefix),
         })

@@ -1,5 +1,7 @@
 //! The replica against a server that answers by script.
 
+use std::sync::Arc;
+
 use google_cloud_auth::credentials::mds;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -17,8 +19,7 @@ fn replica(server: &Server) -> GsReplica {
         panic!("another storage")
     };
     let env = real::env();
-    let limits = Limits::none(env.clock.clone());
-    GsReplica::at(&settings, Some(&server.url()), &env, &limits).unwrap()
+    GsReplica::at(&settings, Some(&server.url()), &Opening::command(&env)).unwrap()
 }
 
 fn name(txid: u64) -> FileName {
@@ -381,7 +382,7 @@ async fn the_token_of_the_metadata_service_is_on_every_request() {
     let credentials = mds::Builder::default()
         .with_endpoint(metadata.url())
         .build();
-    replica.service.login = Login::Given(credentials.unwrap());
+    replica.service.login = Some(Arc::new(Login::given(credentials.unwrap())));
     for _ in 0..2 {
         assert!(
             replica

@@ -12,9 +12,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::connect::Connector;
 use super::payload::{Outgoing, Payload};
-use super::{Answer, IDLE_MAX, Trust, fail};
+use super::{Answer, IDLE_MAX, fail};
 use crate::env::{Clock, Env, Monotonic};
 use crate::limits::Limits;
+use crate::settings::Trust;
 use crate::{Error, Result};
 
 /// Connections kept for the next request.
@@ -69,6 +70,14 @@ impl Client {
             limits: options.limits,
             idle: options.idle,
         })
+    }
+
+    /// The same connections under other limits.
+    pub(crate) fn with_limits(&self, limits: Arc<Limits>) -> Client {
+        Client {
+            limits,
+            ..self.clone()
+        }
     }
 
     /// The outside world that it was made with.

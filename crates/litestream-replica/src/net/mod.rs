@@ -18,7 +18,6 @@ pub(crate) use client::{Client, Options, uri};
 pub(crate) use fail::{Refusal, chain, classify, date_millis, hint};
 pub(crate) use head::Head;
 pub(crate) use payload::Payload;
-pub use tls::Trust;
 pub(crate) use tls::read as read_small;
 pub(crate) use xml::Xml;
 

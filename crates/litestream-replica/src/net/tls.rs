@@ -1,6 +1,6 @@
 //! Whom to trust, and as whom to come.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -11,18 +11,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use crate::env::Disk;
+use crate::settings::Trust;
 use crate::{Error, Result};
-
-/// Whose certificates are accepted, and the own one. Paths are PEM files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// Accepted beside the roots of the system.
-    pub ca_files: Vec<PathBuf>,
-    /// Certificate and key to show to the server.
-    pub client_cert: Option<(PathBuf, PathBuf)>,
-    /// Every certificate is accepted.
-    pub skip_verify: bool,
-}
 
 impl Trust {
     /// Reads the files and makes a configuration for clients. Where the system has no roots, built-in ones are used.

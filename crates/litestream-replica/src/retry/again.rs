@@ -164,6 +164,10 @@ impl Replica for Retrying {
         self.run(|| self.inner.tidy()).await
     }
 
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn list_v3(&self) -> Result<Vec<v3::Object>> {
         self.run(|| self.inner.list_v3()).await
     }

@@ -76,6 +76,13 @@ const fn key(name: &'static str, kind: ValueKind, types: &'static [&'static str]
 
 const ALL: &[&str] = &["file", "s3", "gs", "abs", "sftp", "nats", "webdav", "oss"];
 
+/// Those that are reached over a network.
+const REMOTE: &[&str] = &["s3", "gs", "abs", "sftp", "nats", "webdav", "oss"];
+/// Those that are reached by HTTP.
+const HTTP: &[&str] = &["s3", "gs", "abs", "webdav", "oss"];
+/// Those that can write on a condition.
+const LEASE: &[&str] = &["s3", "gs", "abs"];
+
 use ValueKind::{Bool, Duration, Int, List, Secret as Hidden, Size, Text};
 
 /// All keys that describe storage.
@@ -89,7 +96,7 @@ pub const TABLE: &[Key] = &[
     key("region", Text, &["s3", "oss"]),
     key("endpoint", Text, &["s3", "abs", "oss"]),
     key("force-path-style", Bool, &["s3"]),
-    key("skip-verify", Bool, &["s3"]),
+    key("skip-verify", Bool, HTTP),
     key("sign-payload", Bool, &["s3"]),
     key("sign-accept-encoding", Bool, &["s3"]),
     key("require-content-md5", Bool, &["s3"]),
@@ -120,11 +127,26 @@ pub const TABLE: &[Key] = &[
     key("token", Hidden, &["nats"]),
     key("tls", Bool, &["nats"]),
     key("root-cas", List, &["nats"]),
-    key("client-cert", Text, &["nats"]),
-    key("client-key", Text, &["nats"]),
+    key(
+        "client-cert",
+        Text,
+        &["nats", "s3", "gs", "abs", "webdav", "oss"],
+    ),
+    key(
+        "client-key",
+        Text,
+        &["nats", "s3", "gs", "abs", "webdav", "oss"],
+    ),
     key("max-reconnects", Int, &["nats"]),
     key("reconnect-wait", Duration, &["nats"]),
     key("timeout", Duration, &["nats"]),
+    key("ca-file", Text, HTTP),
+    key("upload-rate", Size, REMOTE),
+    key("download-rate", Size, REMOTE),
+    key("requests-per-second", Int, REMOTE),
+    key("concurrent-requests", Int, REMOTE),
+    key("lease", Bool, LEASE),
+    key("lease-ttl", Duration, LEASE),
 ];
 
 /// The key called `name`.

@@ -5,6 +5,7 @@
 //! URL names the same place here; secrets are in no message and no debug output.
 
 mod abs;
+mod access;
 mod endpoint;
 mod file;
 mod gs;
@@ -17,10 +18,14 @@ mod sftp;
 mod url;
 mod webdav;
 
+use std::any::Any;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 pub use abs::Abs;
+#[cfg(feature = "http")]
+pub(crate) use access::LEASE_TIME_MAX;
+pub use access::{Access, Trust};
 pub use endpoint::assumed_http;
 pub use file::File;
 pub use gs::Gs;
@@ -33,10 +38,12 @@ pub use sftp::Sftp;
 pub use url::shown as shown_url;
 pub use webdav::Webdav;
 
+use parking_lot::Mutex;
+
 use self::url::Url;
 use crate::env::Env;
 use crate::file::FileReplica;
-use crate::limits::Limits;
+use crate::limits::{Limits, Rates};
 use crate::retry::{Patience, Retrying};
 use crate::{Error, Result, SharedReplica};
 
@@ -336,8 +343,10 @@ pub struct Opening<'a> {
     pub env: &'a Env,
     /// The database whose mode and owner files of a local replica get.
     pub like: Option<&'a Path>,
-    /// How fast and how often the storage may be used.
-    pub limits: Arc<Limits>,
+    /// How the storage is used, beside what is its own.
+    pub access: Access,
+    /// What all replicas of the process share.
+    pub shared: Arc<Shared>,
     /// How long requests are tried again before their errors are passed on.
     pub patience: Patience,
 }
@@ -348,9 +357,89 @@ impl<'a> Opening<'a> {
         Opening {
             env,
             like: None,
-            limits: Limits::none(Arc::clone(&env.clock)),
+            access: Access::default(),
+            shared: Shared::new(Rates::default(), env),
             patience: Patience::COMMAND,
         }
+    }
+}
+
+/// What all replicas of a process share: connections, what is known of credentials, and the limits above all.
+pub struct Shared {
+    limits: Arc<Limits>,
+    /// Each with what it was made from. What nobody uses any more is made anew.
+    made: Mutex<Vec<(Thing, Weak<dyn Any + Send + Sync>)>>,
+}
+
+type Thing = Box<dyn Any + Send + Sync>;
+
+impl Shared {
+    /// Nothing yet, and these limits above those of each replica.
+    pub fn new(rates: Rates, env: &Env) -> Arc<Shared> {
+        Arc::new(Shared {
+            limits: Limits::new(rates, Arc::clone(&env.clock), None),
+            made: Mutex::default(),
+        })
+    }
+
+    /// `make` may not ask for anything shared. What was made from that before, or `make`s it: a thousand replicas in one bucket have one client.
+    pub(crate) fn get<K, T>(&self, from: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        let mut made = self.made.lock();
+        made.retain(|(_, any)| any.strong_count() > 0);
+        let same = made
+            .iter()
+            .filter(|(thing, _)| thing.downcast_ref::<K>() == Some(&from));
+        let there = same.filter_map(|(_, any)| any.upgrade()?.downcast::<T>().ok());
+        if let Some(there) = { there }.next() {
+            return Ok(there);
+        }
+        let new = Arc::new(make()?);
+        let any: Arc<dyn Any + Send + Sync> = Arc::clone(&new) as _;
+        made.push((Box::new(from), Arc::downgrade(&any)));
+        Ok(new)
+    }
+}
+
+impl Opening<'_> {
+    /// The limits of this replica, with those above it.
+    pub(crate) fn limits(&self) -> Arc<Limits> {
+        if self.access.rates == Rates::default() {
+            return Arc::clone(&self.shared.limits);
+        }
+        let clock = Arc::clone(&self.env.clock);
+        let above = Arc::clone(&self.shared.limits);
+        Limits::new(self.access.rates, clock, Some(above))
+    }
+
+    /// `share`s what is made from that, unless the replica has limits of its own: those are in its client.
+    #[allow(dead_code, reason = "not all storage shares")]
+    pub(crate) fn shared<K, T>(&self, from: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        if self.access.rates == Rates::default() {
+            self.shared.get(from, make)
+        } else {
+            make().map(Arc::new)
+        }
+    }
+
+    /// A client for HTTP that trusts whom the replica trusts. Those with equal trust share their connections.
+    #[cfg(feature = "http")]
+    pub(crate) fn http(&self, trust: &Trust) -> Result<crate::net::Client> {
+        let make = || {
+            crate::net::Client::new(crate::net::Options {
+                trust: trust.clone(),
+                ..crate::net::Options::new(self.env, &self.shared.limits)
+            })
+        };
+        let client = self.shared.get(trust.clone(), make)?;
+        Ok(client.with_limits(self.limits()))
     }
 }
 
@@ -366,22 +455,40 @@ pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
     }
     let replica = open_remote(storage, opening)?;
     let clock = Arc::clone(&opening.env.clock);
-    Ok(Arc::new(Retrying::new(replica, clock, opening.patience)))
+    let replica: SharedReplica = Arc::new(Retrying::new(replica, clock, opening.patience));
+    lease(replica, opening)
+}
+
+/// A writer that is to hold the lease gets it when it begins.
+fn lease(replica: SharedReplica, opening: &Opening<'_>) -> Result<SharedReplica> {
+    match opening.access.lease {
+        None => Ok(replica),
+        #[cfg(feature = "http")]
+        Some(ttl) => Ok(Arc::new(crate::lease::Leased::new(
+            replica,
+            crate::lease::owner(),
+            ttl,
+            opening.env,
+        )?)),
+        #[cfg(not(feature = "http"))]
+        Some(_) => Err(Error::invalid("leases are not part of this build")),
+    }
 }
 
 /// What is reached over a network, each request sent once.
 fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
-    let Opening { env, limits, .. } = opening;
+    let (env, limits) = (opening.env, &opening.limits());
     let _ = (env, limits);
-    #[allow(
-        clippy::match_single_binding,
-        reason = "an arm for each storage that is built in"
-    )]
     match storage {
-        #[cfg(feature = "abs")]
-        Storage::Abs(abs) => Ok(Arc::new(crate::abs::AbsReplica::new(abs, env, limits)?)),
+        #[cfg(feature = "s3")]
+        Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, opening)?)),
         #[cfg(feature = "gs")]
-        Storage::Gs(gs) => Ok(Arc::new(crate::gs::GsReplica::new(gs, env, limits)?)),
+        Storage::Gs(gs) => Ok(Arc::new(crate::gs::GsReplica::new(gs, opening)?)),
+        #[cfg(feature = "abs")]
+        Storage::Abs(abs) => Ok(Arc::new(crate::abs::AbsReplica::new(abs, opening)?)),
+        #[cfg(feature = "oss")]
+        Storage::Oss(oss) => Ok(Arc::new(crate::oss::OssReplica::new(oss, opening)?)),
+        #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
             other.kind()

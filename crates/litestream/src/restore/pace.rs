@@ -84,6 +84,17 @@ impl Fetch for Paced {
             size: file.size,
         }))
     }
+
+    fn read_files(
+        &self,
+        files: &[FileInfo],
+        bufs: &mut [&mut Vec<u8>],
+    ) -> Result<(), RestoreError> {
+        for file in files {
+            self.pace.wait(file.size as usize)?;
+        }
+        self.inner.read_files(files, bufs)
+    }
 }
 
 impl Ranged for PacedFile {

@@ -10,7 +10,7 @@ use litestream_replica::env::{Env, File, Running, Task, UnixMillis};
 use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{Checksum, Header};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::claims::{Claims, Turns};
 use super::error::RestoreError;
@@ -26,6 +26,8 @@ use super::worker::Job;
 
 /// Upper bound of threads, and so of reads at once.
 const THREADS_MAX: usize = 16;
+/// Reads at once for each thread that asks for several files, where there are several threads.
+const READS_PER_THREAD: usize = 4;
 /// Encoded bytes in memory, over all threads.
 const PIECES_BYTES: usize = 8 << 20;
 /// A part's pages, inflated.
@@ -193,11 +195,11 @@ pub(crate) async fn serve(
     env: &Env,
     mut tick: impl FnMut(),
 ) {
-    let mut reads = Reads::default();
+    let Requests { queue, reads } = requests;
     loop {
         tokio::select! {
             biased;
-            Some(request) = next_request(requests) => {
+            Some(request) = next_request(queue) => {
                 reads.start(request, replica, env);
             }
             () = changed.notified() => {}
@@ -219,7 +221,10 @@ pub(crate) struct Crew {
 }
 
 /// What threads ask for, if they can't read themselves.
-pub(crate) type Requests = Option<mpsc::Receiver<fetch::Request>>;
+pub(crate) struct Requests {
+    queue: Option<mpsc::Receiver<fetch::Request>>,
+    reads: Reads,
+}
 
 impl Crew {
     /// For a replica that holds this file.
@@ -240,6 +245,13 @@ impl Crew {
         }
     }
 
+    fn requests(&self, queue: Option<mpsc::Receiver<fetch::Request>>) -> Requests {
+        Requests {
+            queue,
+            reads: Reads::new(self.threads),
+        }
+    }
+
     /// What they read with.
     pub(crate) fn fetch(&self, replica: &SharedReplica, env: &Env) -> (Box<dyn Fetch>, Requests) {
         if self.local {
@@ -247,34 +259,52 @@ impl Crew {
                 disk: Arc::clone(&env.disk),
                 replica: Arc::clone(replica),
             };
-            return (Box::new(local), None);
+            return (Box::new(local), self.requests(None));
         }
-        let (remote, requests) = Remote::new(&env.spawn, self.threads);
-        (Box::new(remote), Some(requests))
+        let (remote, queue) = Remote::new(&env.spawn, self.threads);
+        (Box::new(remote), self.requests(Some(queue)))
     }
 }
 
-/// The reads that run; at most one for each thread. They end when this is dropped.
-#[derive(Default)]
-struct Reads(Vec<Box<dyn Running>>);
+/// The reads that run or wait for a place. They end when this is dropped.
+struct Reads {
+    tasks: Vec<Box<dyn Running>>,
+    places: Arc<Semaphore>,
+}
 
 impl Reads {
+    fn new(threads: usize) -> Reads {
+        let places = if threads > 1 {
+            threads * READS_PER_THREAD
+        } else {
+            1
+        };
+        Reads {
+            tasks: Vec::new(),
+            places: Arc::new(Semaphore::new(places)),
+        }
+    }
+
     fn start(&mut self, request: fetch::Request, replica: &SharedReplica, env: &Env) {
-        self.0.retain(|read| !read.is_finished());
-        let work = request.serve(Arc::clone(replica), env.clone());
-        self.0.push(env.spawn.task("restore-read", Box::pin(work)));
+        self.tasks.retain(|read| !read.is_finished());
+        let places = Arc::clone(&self.places);
+        let work = request.serve(Arc::clone(replica), env.clone(), places);
+        self.tasks
+            .push(env.spawn.task("restore-read", Box::pin(work)));
     }
 }
 
 impl Drop for Reads {
     fn drop(&mut self) {
-        self.0.iter().for_each(|read| read.abort());
+        self.tasks.iter().for_each(|read| read.abort());
     }
 }
 
-async fn next_request(requests: &mut Requests) -> Option<fetch::Request> {
-    match requests {
-        Some(requests) => requests.recv().await,
+async fn next_request(
+    queue: &mut Option<mpsc::Receiver<fetch::Request>>,
+) -> Option<fetch::Request> {
+    match queue {
+        Some(queue) => queue.recv().await,
         None => std::future::pending().await,
     }
 }

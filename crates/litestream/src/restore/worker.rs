@@ -138,9 +138,11 @@ impl<'a> Worker<'a> {
     fn small(&mut self, ticket: u64, at: usize, infos: &[FileInfo]) -> Result<(), RestoreError> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.resize_with(infos.len().max(batch.len()), Small::default);
+        let mut bufs: Vec<_> = batch.iter_mut().map(|small| &mut small.bytes).collect();
+        self.job.fetch.read_files(infos, &mut bufs[..infos.len()])?;
         let mut total = 0;
         for (small, &info) in batch.iter_mut().zip(infos) {
-            small.read(info, self.job)?;
+            small.locate(info)?;
             total += small.bytes.len();
         }
         self.job
@@ -260,8 +262,7 @@ struct Small {
 }
 
 impl Small {
-    fn read(&mut self, info: FileInfo, job: &Job) -> Result<(), RestoreError> {
-        job.fetch.open(info)?.read_all(&mut self.bytes)?;
+    fn locate(&mut self, info: FileInfo) -> Result<(), RestoreError> {
         let index = layout::locate_index(info, &self.bytes)?;
         self.index = index.start as usize..index.end as usize;
         Ok(())

@@ -15,6 +15,7 @@ use litestream::restore::{
 use litestream_replica::SharedReplica;
 use litestream_replica::chain::listing;
 use litestream_replica::env::{Env, Kind, UnixMillis};
+use litestream_replica::retry::Patience;
 use ltx::Txid;
 use serde::Serialize;
 use tracing::{debug, info};
@@ -118,7 +119,7 @@ fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
     let progress = Mode::parse(&parsed.utf8("progress"))?;
     let target = target(parsed)?;
     let follow = follow::interval(parsed, target)?;
-    let source = Source::of(parsed, arg, env)?;
+    let source = Source::of(parsed, arg, Patience::RESTORE, env)?;
     let output = match (parsed.text("o"), &source.database) {
         (given, _) if !given.is_empty() => given.into(),
         (_, Some((path, _))) => path.clone(),

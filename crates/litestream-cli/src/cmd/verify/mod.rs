@@ -14,6 +14,7 @@ use litestream::verify::{
 };
 use litestream_replica::SharedReplica;
 use litestream_replica::env::{Env, Kind};
+use litestream_replica::retry::Patience;
 use tracing::{info, warn};
 
 use super::source::Source;
@@ -86,13 +87,16 @@ pub fn run(parsed: &Parsed, env: &Env) -> Result {
 fn job(parsed: &Parsed, env: &Env) -> Result<Job> {
     let (db, source) = match parsed.positionals.as_slice() {
         [one] if !one.is_empty() => {
-            let source = Source::of(parsed, one, env)?;
+            let source = Source::of(parsed, one, Patience::RESTORE, env)?;
             (source.database.clone(), source)
         }
         [db, replica] if place::is_replica(replica) => {
             let path = place::database(db, env)?;
             let settings = Settings::for_database(&path);
-            (Some((path, settings)), Source::of(parsed, replica, env)?)
+            (
+                Some((path, settings)),
+                Source::of(parsed, replica, Patience::RESTORE, env)?,
+            )
         }
         [_, _, ..] => return Err(Failure::new("too many arguments")),
         _ => {
