@@ -30,6 +30,9 @@ pub async fn v3(open: impl Fn(&str) -> SharedReplica) {
     .await;
 }
 
+/// The emulator of Google's storage bears no more connections at once.
+const AT_ONCE: usize = 4;
+
 /// A file of 40 MiB, and more files than fit on a page.
 pub async fn large_and_many(replica: &SharedReplica) {
     let bytes: Bytes = (0..40 << 20).map(|i: u32| (i / 7 + i) as u8).collect();
@@ -55,7 +58,7 @@ pub async fn large_and_many(replica: &SharedReplica) {
         let source = Source::Bytes(Bytes::from_static(b"x"));
         tokio::spawn(async move { replica.write(Level::L0, name, source, time).await })
     };
-    for some in names.chunks(50) {
+    for some in names.chunks(AT_ONCE) {
         let writes: Vec<_> = some.iter().map(|name| write(*name)).collect();
         for written in writes {
             written.await.unwrap().unwrap();
