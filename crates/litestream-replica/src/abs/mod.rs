@@ -11,8 +11,6 @@ mod read;
 mod service;
 mod upload;
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode};
@@ -23,6 +21,7 @@ use crate::conditional::Conditional;
 use crate::env::{Env, UnixMillis};
 use crate::key::Names;
 use crate::net::{Head, Payload};
+use crate::settings::Opening;
 use crate::{FileInfo, Level, Replica, Result, Source, object, settings, v3};
 
 /// Deletions under way at once: the service has no request for many that every kind of key may send.
@@ -30,24 +29,16 @@ const DELETES_AT_ONCE: usize = 16;
 
 /// See the [module](self).
 pub struct AbsReplica {
-    service: Arc<Service>,
+    service: Service,
     names: Names,
     location: String,
 }
 
 impl AbsReplica {
     /// Contacts nothing.
-    pub fn new(settings: &settings::Abs, opening: &settings::Opening<'_>) -> Result<AbsReplica> {
-        let trust = &opening.access.trust;
-        let client = opening.http(trust)?;
-        let container = settings::Abs {
-            prefix: String::new(),
-            ..settings.clone()
-        };
+    pub fn new(settings: &settings::Abs, opening: &Opening<'_>) -> Result<AbsReplica> {
         Ok(AbsReplica {
-            service: opening.shared((container, trust.clone()), || {
-                Service::new(settings, client)
-            })?,
+            service: Service::new(settings, opening)?,
             names: Names::Cleaned(settings.prefix.clone()),
             location: settings.location(),
         })

@@ -500,6 +500,8 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
         Storage::Abs(abs) => Ok(Arc::new(crate::abs::AbsReplica::new(abs, opening)?)),
         #[cfg(feature = "gs")]
         Storage::Gs(gs) => Ok(Arc::new(crate::gs::GsReplica::new(gs, opening)?)),
+        #[cfg(feature = "oss")]
+        Storage::Oss(oss) => Ok(Arc::new(crate::oss::OssReplica::new(oss, opening)?)),
         #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",
