@@ -206,7 +206,10 @@ mod tests {
         let list = || replica.list(Level::L0, None, false);
         faulty.fail_always(Op::List, ErrorKind::Unreachable, When::Before);
         let error = list().await.unwrap_err();
-        assert!(error.is_retryable() && error.to_string().contains("[attempt 2]"), "{error}");
+        assert!(
+            error.is_retryable() && error.to_string().contains("[attempt 2]"),
+            "{error}"
+        );
         faulty.heal();
         assert!(list().await.is_ok());
         for kind in [ErrorKind::Throttled, ErrorKind::Unreachable] {

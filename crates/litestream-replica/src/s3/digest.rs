@@ -56,6 +56,11 @@ pub(super) async fn digests(payload: &Payload, wanted: Wanted, env: &Env) -> Res
             let done = env.spawn.offloaded(work).await;
             done.map_err(|e| Error::io("hash", "a part".as_ref(), &e))
         }
+        Payload::Chain(_) => {
+            let mut run = Run::new(wanted);
+            run.add(&payload.load(env).await?);
+            Ok(run.end())
+        }
         Payload::File { path, offset, len } => {
             let (disk, at) = (Arc::clone(&env.disk), path.clone());
             let (offset, len) = (*offset, *len);
