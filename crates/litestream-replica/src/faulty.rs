@@ -12,6 +12,7 @@ use ltx::{FileName, Txid};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::conditional::Conditional;
 use crate::env::UnixMillis;
 use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, SharedReplica, Source, v3};
 
@@ -250,6 +251,10 @@ impl Replica for Faulty {
         self.run(Op::Delete, self.inner.delete(files)).await
     }
 
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn list_v3(&self) -> Result<Vec<v3::Object>> {
         self.run(Op::List, self.inner.list_v3()).await
     }
@@ -262,6 +267,10 @@ impl Replica for Faulty {
     /// None: reading past this wrapper would miss its faults.
     fn local_path(&self, _level: Level, _name: FileName) -> Option<PathBuf> {
         None
+    }
+
+    fn conditional(&self) -> Option<&dyn Conditional> {
+        self.inner.conditional()
     }
 }
 

@@ -53,6 +53,39 @@ pub(crate) fn v3_object(prefix: &str, path: &str) -> Result<String> {
     Err(Error::new(ErrorKind::Invalid, "read", path, text))
 }
 
+/// The level as S3 and OSS name it, below the prefix as it is written, down to the slash: `<prefix>/0000/`.
+#[cfg(any(feature = "s3", feature = "oss"))]
+pub(crate) fn verbatim_level(prefix: &str, level: Level) -> String {
+    format!("{prefix}/{:04x}/", level.get())
+}
+
+/// A file in S3 or OSS. The prefix is taken as it is: without one the key begins with a slash.
+#[cfg(any(feature = "s3", feature = "oss"))]
+pub(crate) fn verbatim(prefix: &str, level: Level, name: FileName) -> String {
+    format!("{}{name}", verbatim_level(prefix, level))
+}
+
+/// Something else in S3 or OSS, beside the levels: `<prefix>/<name>`, or `<name>` alone.
+#[cfg(any(feature = "s3", feature = "oss"))]
+pub(crate) fn verbatim_beside(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{prefix}/{name}")
+    }
+}
+
+/// What stands before the paths of Litestream 0.3 in object storage: the prefix cleaned, with its slash, or nothing.
+#[cfg(feature = "http")]
+pub(crate) fn before_v3(prefix: &str) -> String {
+    let clean = crate::url::clean_path(prefix);
+    match clean.as_str() {
+        "." => String::new(),
+        "/" => clean,
+        _ => clean + "/",
+    }
+}
+
 /// The name of a file while it is being written, beside its final name:
 /// `<final name>.<when, ms, 12 hex>-<random, 16 hex>.tmp`.
 pub(crate) fn temp_name(name: FileName, now_ms: i64, random: u64) -> String {
@@ -165,6 +198,39 @@ mod tests {
             "lsé18bcfe568000000000000000abc",
         ] {
             assert_eq!(chunks_begun_ms(other), None, "{other}");
+        }
+    }
+
+    #[cfg(any(feature = "s3", feature = "oss"))]
+    #[test]
+    fn prefixes_are_taken_verbatim_where_litestream_does() {
+        let name = FileName::single(Txid::new(1));
+        for (prefix, begin) in [
+            (".", "./0000/"),
+            ("", "/0000/"),
+            ("u", "u/0000/"),
+            ("tr/", "tr//0000/"),
+            ("/lead", "/lead/0000/"),
+            ("a//b", "a//b/0000/"),
+            ("./x", "./x/0000/"),
+        ] {
+            assert_eq!(
+                verbatim(prefix, Level::L0, name),
+                format!("{begin}0000000000000001-0000000000000001.ltx")
+            );
+        }
+        assert_eq!(verbatim_level("p", Level::SNAPSHOT), "p/0009/");
+        assert_eq!(verbatim_beside("", "lock.json"), "lock.json");
+        assert_eq!(verbatim_beside("a/", "lock.json"), "a//lock.json");
+        for (prefix, before) in [
+            ("", ""),
+            (".", ""),
+            ("/", "/"),
+            ("/lead", "/lead/"),
+            ("a//b/", "a/b/"),
+            ("./x", "x/"),
+        ] {
+            assert_eq!(before_v3(prefix), before, "{prefix}");
         }
     }
 

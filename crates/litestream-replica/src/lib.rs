@@ -5,6 +5,7 @@
 #[cfg(any(feature = "sftp", feature = "nats"))]
 mod blocks;
 pub mod chain;
+pub mod conditional;
 #[cfg(any(feature = "sftp", feature = "nats"))]
 mod connection;
 pub mod env;
@@ -14,6 +15,8 @@ pub mod file;
 #[cfg(any(feature = "sftp", feature = "webdav"))]
 mod header_times;
 pub mod key;
+#[cfg(feature = "http")]
+pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod metered;
@@ -22,7 +25,10 @@ pub mod nats;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
+pub mod probe;
 pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod settings;
 #[cfg(feature = "sftp")]
 pub mod sftp;
@@ -155,6 +161,9 @@ pub trait Replica: Send + Sync {
         Ok(())
     }
 
+    /// The writer is done: gives back what it holds of the replica for itself.
+    async fn close(&self) {}
+
     /// Everything that Litestream 0.3 left here, that is every object below `generations/` whatever its name, by path.
     /// None is an empty list.
     async fn list_v3(&self) -> Result<Vec<v3::Object>>;
@@ -165,6 +174,11 @@ pub trait Replica: Send + Sync {
     /// A local path at which the file can be read directly, if this storage is a local folder.
     fn local_path(&self, level: Level, name: FileName) -> Option<PathBuf> {
         let _ = (level, name);
+        None
+    }
+
+    /// Writing on a condition, if this storage offers it.
+    fn conditional(&self) -> Option<&dyn conditional::Conditional> {
         None
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ltx::{FileName, Txid};
 
+use crate::conditional::Conditional;
 use crate::env::{Clock, UnixMillis};
 use crate::{Error, FileInfo, Level, Replica, Result, SharedReplica, Source, v3};
 
@@ -155,6 +156,10 @@ impl Replica for Metered {
         self.inner.tidy().await
     }
 
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn list_v3(&self) -> Result<Vec<v3::Object>> {
         let work = self.inner.list_v3();
         self.run(Operation::List, 1, work, |_| 0).await
@@ -167,6 +172,10 @@ impl Replica for Metered {
 
     fn local_path(&self, level: Level, name: FileName) -> Option<PathBuf> {
         self.inner.local_path(level, name)
+    }
+
+    fn conditional(&self) -> Option<&dyn Conditional> {
+        self.inner.conditional()
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Clients {
     pub shared: Arc<Shared>,
     /// How long they try again.
     pub patience: Patience,
+    /// They write, so they take the lease where there is to be one.
+    pub writes: bool,
 }
 
 impl Clients {
@@ -33,6 +35,7 @@ impl Clients {
         Clients {
             shared: Shared::new(config.limits, env),
             patience,
+            writes: false,
         }
     }
 }
@@ -46,10 +49,12 @@ impl Entry {
         env: &Env,
     ) -> Result<Vec<SharedReplica>> {
         let open = |replica: &ReplicaEntry| {
+            let mut access = replica.access.clone();
+            access.lease = access.lease.filter(|_| clients.writes);
             let opening = Opening {
                 env,
                 like: Some(path),
-                access: replica.access.clone(),
+                access,
                 shared: Arc::clone(&clients.shared),
                 patience: clients.patience,
             };

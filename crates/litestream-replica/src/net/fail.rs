@@ -134,7 +134,8 @@ pub(crate) fn classify(status: u16, code: &str) -> ErrorKind {
         | "ContainerNotFound"
         | "PermanentRedirect"
         | "IllegalLocationConstraintException"
-        | "AuthorizationHeaderMalformed" => return ErrorKind::Invalid,
+        | "AuthorizationHeaderMalformed"
+        | "NotImplemented" => return ErrorKind::Invalid,
         "SlowDown"
         | "Throttling"
         | "ThrottlingException"
@@ -143,10 +144,25 @@ pub(crate) fn classify(status: u16, code: &str) -> ErrorKind {
         | "rateLimitExceeded"
         | "userRateLimitExceeded"
         | "ServerBusy" => return ErrorKind::Throttled,
-        "RequestTimeout" | "RequestCanceled" | "InternalError" | "ServiceUnavailable"
-        | "OperationTimedOut" => {
+        "RequestTimeout"
+        | "RequestCanceled"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "OperationTimedOut"
+        | "OperationAborted"
+        | "IncompleteBody"
+        | "BadDigest"
+        | "XAmzContentSHA256Mismatch" => {
             return ErrorKind::Unreachable;
         }
+        // These come with status 400.
+        "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "InvalidToken"
+        | "InvalidSecurityToken"
+        | "RequestExpired" => return ErrorKind::Forbidden,
+        // Of a file that is being written, not of one that is missing.
+        "NoSuchUpload" => return ErrorKind::Other,
         "QuotaExceeded" | "AccountBeingCreated" | "QuotaFull" => return ErrorKind::NoSpace,
         _ => {}
     }
@@ -156,7 +172,7 @@ pub(crate) fn classify(status: u16, code: &str) -> ErrorKind {
         408 | 425 | 500 | 502 | 503 | 504 => ErrorKind::Unreachable,
         429 => ErrorKind::Throttled,
         507 => ErrorKind::NoSpace,
-        400..500 => ErrorKind::Invalid,
+        400..500 | 501 => ErrorKind::Invalid,
         500..600 => ErrorKind::Unreachable,
         _ => ErrorKind::Other,
     }
@@ -175,7 +191,7 @@ pub(crate) fn hint(status: u16, code: &str) -> Option<&'static str> {
         "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" | "InvalidSecurityToken" => {
             "the session token has expired or is wrong: get new credentials"
         }
-        "RequestTimeTooSkewed" | "AuthenticationFailedClockSkew" => CLOCK,
+        "RequestTimeTooSkewed" | "RequestExpired" | "AuthenticationFailedClockSkew" => CLOCK,
         "AccessDenied"
         | "AllAccessDisabled"
         | "AuthorizationPermissionMismatch"
@@ -192,6 +208,13 @@ pub(crate) fn hint(status: u16, code: &str) -> Option<&'static str> {
         | "IllegalLocationConstraintException" => {
             "the bucket lies in another region: set \"region\""
         }
+        "InvalidObjectState" => {
+            "the object lies in an archive: bring it back there before it can be read"
+        }
+        "XAmzContentSHA256Mismatch" | "BadDigest" | "IncompleteBody" => {
+            "something between changes or cuts what is sent: try https, or sign-payload: false"
+        }
+        "NotImplemented" => "the service can't do this",
         "InvalidStorageClass" => {
             "this service has no such storage class: correct \"storage-class\""
         }
