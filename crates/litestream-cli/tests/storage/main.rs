@@ -10,5 +10,6 @@
 mod oracle;
 
 mod bench;
+mod lease;
 mod life;
 mod load;
