@@ -32,7 +32,8 @@ impl Load {
                     fill(&conn, 12, 1 << 20);
                 }
                 if count % 10 == 9 {
-                    let sql = "UPDATE t SET n = n + 1 WHERE id % 9 = 0; DELETE FROM t WHERE id % 17 = 0";
+                    let sql =
+                        "UPDATE t SET n = n + 1 WHERE id % 9 = 0; DELETE FROM t WHERE id % 17 = 0";
                     conn.execute_batch(sql).unwrap();
                 }
                 count += 1;
