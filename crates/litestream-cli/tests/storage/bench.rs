@@ -10,7 +10,12 @@ use litestream_servers::Place;
 
 use crate::oracle;
 
-pub const OURS: &str = env!("CARGO_BIN_EXE_litestream");
+/// Our program: that of this build, unless `LITESTREAM_BIN_DIR` names a folder with another, as a run of all tests does.
+pub fn ours() -> PathBuf {
+    let built = || env!("CARGO_BIN_EXE_litestream").into();
+    std::env::var_os("LITESTREAM_BIN_DIR")
+        .map_or_else(built, |dir| PathBuf::from(dir).join("litestream"))
+}
 
 /// No program takes longer for what a test asks of it.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -175,7 +180,7 @@ impl Bench {
     /// Both programs give the source back, by every way that leads to the replica.
     pub fn check(&self, when: &str) {
         let expected = oracle::image(&self.db());
-        for program in [Path::new(OURS), &oracle::program()] {
+        for program in [&ours(), &oracle::program()] {
             for url in [None, self.place.url.as_deref()] {
                 let what = format!("{}, {when}, {} from {url:?}", self.what, program.display());
                 let restored = self.restored(program, url);
@@ -191,7 +196,7 @@ impl Bench {
     pub fn verify(&self, when: &str) {
         let db = self.db().display().to_string();
         let args = ["verify", "-deep", "-config", "c.yml", &db];
-        let done = self.command(Path::new(OURS), &args).output().unwrap();
+        let done = self.command(&ours(), &args).output().unwrap();
         assert!(
             done.status.success(),
             "{}, {when}: {}{}\n{}",

@@ -1,13 +1,12 @@
 //! On each kind of server: a life with crashes, and turns of both programs on one replica.
 
-use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use litestream_servers::proxy::{Fault, Mode, Proxy};
 use litestream_servers::{Kind, Server};
 
-use crate::bench::{Bench, OURS};
+use crate::bench::{Bench, ours};
 use crate::load::Load;
 use crate::oracle::{self, app, fill};
 
@@ -32,7 +31,7 @@ fn crashes(server: &mut Server) {
     let place = server.new_place_through("crashes", proxy.port()).unwrap();
     let bench = Bench::new(&format!("crashes of {}", server.kind().name()), place, BUSY);
     let load = Load::start(&bench.db());
-    let running = bench.start(Path::new(OURS));
+    let running = bench.start(&ours());
     ms(1200);
     for large in [false, true] {
         if large {
@@ -60,15 +59,12 @@ fn crashes(server: &mut Server) {
 
 /// Original, ours, original, ours on one replica, live and in one go.
 fn turns(server: &Server) {
-    let original = oracle::program();
+    let (original, ours) = (oracle::program(), ours());
     let place = server.new_place("turns").unwrap();
     let bench = Bench::new(&format!("turns on {}", server.kind().name()), place, CALM);
     let conn = app(&bench.db(), 4096, "NONE");
     fill(&conn, 200, 1000);
-    for (turn, program) in [&original, Path::new(OURS), &original, Path::new(OURS)]
-        .into_iter()
-        .enumerate()
-    {
+    for (turn, program) in [&original, &ours, &original, &ours].into_iter().enumerate() {
         if turn < 2 {
             let running = bench.start(program);
             // The original looks once a second.
@@ -105,4 +101,17 @@ lives! {
     on_moto: Moto,
     on_moto_with_signatures: MotoAuth,
     on_rclone_s3: RcloneS3,
+    on_google_storage: GcsForOracle,
+    on_azurite: Azurite,
+    on_azurite_by_signature: AzuriteSas,
+    on_sshd: Sshd,
+    on_rclone_sftp: RcloneSftp,
+    on_nats: Nats,
+    on_old_nats: NatsOld,
+    on_rclone_webdav: RcloneWebdav,
+    on_nginx: Nginx,
+    on_apache_with_passwords: ApacheBasic,
+    on_apache_with_digests: ApacheDigest,
+    on_wsgidav: Wsgidav,
+    on_oss: Oss,
 }
