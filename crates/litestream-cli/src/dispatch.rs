@@ -116,6 +116,7 @@ fn run_command(name: &str, command: &'static Command, args: &[OsString], env: &E
         "config check" => cmd::config::check(&parsed, env),
         "config show" => cmd::config::show(&parsed, env),
         "databases" => cmd::databases::run(&parsed, env),
+        "doctor" => cmd::doctor::run(&parsed, env),
         "info" => cmd::info::run(&parsed, env),
         "list" => cmd::list::run(&parsed, env),
         "ltx" => cmd::ltx::run(&parsed, env),

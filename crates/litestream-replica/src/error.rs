@@ -3,6 +3,7 @@
 //! Promise: the message names the operation and the file or key it concerned, and never holds a secret.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -123,6 +124,14 @@ impl Error {
     /// Says what to do about it, better than the kind alone can.
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// It was not the first attempt that failed.
+    pub(crate) fn at_attempt(mut self, attempt: u32) -> Error {
+        if attempt > 1 {
+            let _ = write!(self.0.text, " [attempt {attempt}]");
+        }
         self
     }
 

@@ -4,20 +4,28 @@
 
 #[cfg(feature = "abs")]
 pub mod abs;
+#[cfg(any(feature = "sftp", feature = "nats"))]
+mod blocks;
 pub mod chain;
 pub mod conditional;
+#[cfg(any(feature = "sftp", feature = "nats"))]
+mod connection;
 pub mod env;
 mod error;
 pub mod faulty;
 pub mod file;
 #[cfg(feature = "gs")]
 pub mod gs;
+#[cfg(any(feature = "sftp", feature = "webdav"))]
+mod header_times;
 pub mod key;
 #[cfg(feature = "http")]
 pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod metered;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
@@ -25,13 +33,18 @@ mod net;
 mod object;
 #[cfg(feature = "oss")]
 pub mod oss;
+pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod settings;
+#[cfg(feature = "sftp")]
+pub mod sftp;
 #[cfg(any(feature = "abs", feature = "oss"))]
 mod signing;
 pub mod suite;
+#[cfg(any(feature = "sftp", feature = "webdav"))]
+mod temporary;
 pub mod url;
 pub mod v3;
 

@@ -57,7 +57,7 @@ where
 {
     let begin = clock.monotonic();
     let mut backoff = Backoff::with_max(WAIT, WAIT_MAX);
-    loop {
+    for attempt in 1_u32.. {
         let error = match work().await {
             Ok(done) => return Ok(done),
             Err(error) => error,
@@ -65,7 +65,7 @@ where
         let wait = backoff.next(rand(clock));
         let passed = clock.monotonic().since(begin);
         if !error.is_retryable() || passed.saturating_add(wait) > patience() {
-            return Err(error);
+            return Err(error.at_attempt(attempt));
         }
         if wait >= WAIT_TOLD {
             tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "storage request failed, trying again");
@@ -74,6 +74,7 @@ where
         }
         clock.sleep_async(wait).await;
     }
+    unreachable!("attempts are not counted to their end")
 }
 
 /// See the [module](self).
@@ -204,7 +205,11 @@ mod tests {
         let replica = Retrying::new(Arc::new(faulty.clone()), env.clock.clone(), patience);
         let list = || replica.list(Level::L0, None, false);
         faulty.fail_always(Op::List, ErrorKind::Unreachable, When::Before);
-        assert!(list().await.unwrap_err().is_retryable());
+        let error = list().await.unwrap_err();
+        assert!(
+            error.is_retryable() && error.to_string().contains("[attempt 2]"),
+            "{error}"
+        );
         faulty.heal();
         assert!(list().await.is_ok());
         for kind in [ErrorKind::Throttled, ErrorKind::Unreachable] {

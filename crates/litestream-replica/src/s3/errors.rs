@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::net::{Refusal, chain, classify};
+use crate::net::{Refusal, Xml, chain, classify};
 use crate::{Error, ErrorKind};
 
 const NO_CREDENTIALS: &str = "set access-key-id and secret-access-key, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
@@ -56,9 +56,13 @@ where
     let SdkError::ServiceError(service) = error else {
         return None;
     };
-    let raw = service.raw();
+    let (raw, meta) = (service.raw(), service.err().meta());
+    let is_success = raw.status().is_success() && meta.code().is_none();
+    if is_success {
+        // The SDK could not read it.
+        return None;
+    }
     let header = |name: &str| raw.headers().get(name).unwrap_or_default().to_owned();
-    let meta = service.err().meta();
     let mut request_id = header("x-amz-request-id");
     if request_id.is_empty() {
         let named = meta.extra("aws_request_id").unwrap_or_default();
@@ -95,6 +99,14 @@ fn with_region<E>(error: Error, refusal: &Refusal, of: &SdkError<E, HttpResponse
         )),
         _ => error,
     }
+}
+
+/// The answer of a request that succeeded, but not in the words that the SDK insists on.
+pub(super) fn unread<E>(error: &SdkError<E, HttpResponse>) -> Option<Xml> {
+    let raw = error
+        .raw_response()
+        .filter(|raw| raw.status().is_success())?;
+    Xml::parse(raw.body().bytes()?).ok()
 }
 
 /// No answer, or one that can't be understood.

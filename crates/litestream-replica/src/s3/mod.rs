@@ -9,6 +9,7 @@ mod delete;
 mod digest;
 mod errors;
 mod lanes;
+mod link;
 mod list;
 mod parts;
 mod put;
@@ -39,7 +40,7 @@ pub struct S3Replica {
 impl S3Replica {
     /// A replica in a bucket; contacts nothing.
     pub fn new(settings: &S3, opening: &Opening<'_>) -> Result<S3Replica> {
-        let service = Service::new(settings.clone(), opening)?;
+        let service = Service::new(settings, opening)?;
         Ok(S3Replica {
             service: Arc::new(service),
         })

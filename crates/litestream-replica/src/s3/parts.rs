@@ -69,10 +69,16 @@ impl Upload {
             .bucket(&service.settings.bucket)
             .key(key)
             .set_checksum_algorithm(checksum);
-        let answer = request.send().await;
         let subject = || service.subject(key);
-        let answer = answer.map_err(|e| errors::failed("begin upload", &subject(), &e))?;
-        let Some(id) = answer.upload_id.filter(|id| !id.is_empty()) else {
+        let id = match request.send().await {
+            Ok(answer) => answer.upload_id,
+            // rclone's answer has another name.
+            Err(error) => match errors::unread(&error) {
+                Some(xml) => Some(xml.text_of("UploadId").to_owned()),
+                None => return Err(errors::failed("begin upload", &subject(), &error)),
+            },
+        };
+        let Some(id) = id.filter(|id| !id.is_empty()) else {
             let text = "the service names no upload";
             return Err(Error::new(
                 ErrorKind::Other,
