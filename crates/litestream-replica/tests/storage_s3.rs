@@ -1,6 +1,5 @@
 //! The backend for S3 against real servers.
 #![cfg(feature = "s3")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::PathBuf;
 

@@ -11,6 +11,8 @@ mod read;
 mod service;
 mod upload;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::{Method, StatusCode};
@@ -21,7 +23,6 @@ use crate::conditional::Conditional;
 use crate::env::{Env, UnixMillis};
 use crate::key::Names;
 use crate::net::{Head, Payload};
-use crate::settings::Opening;
 use crate::{FileInfo, Level, Replica, Result, Source, object, settings, v3};
 
 /// Deletions under way at once: the service has no request for many that every kind of key may send.
@@ -29,16 +30,24 @@ const DELETES_AT_ONCE: usize = 16;
 
 /// See the [module](self).
 pub struct AbsReplica {
-    service: Service,
+    service: Arc<Service>,
     names: Names,
     location: String,
 }
 
 impl AbsReplica {
     /// Contacts nothing.
-    pub fn new(settings: &settings::Abs, opening: &Opening<'_>) -> Result<AbsReplica> {
+    pub fn new(settings: &settings::Abs, opening: &settings::Opening<'_>) -> Result<AbsReplica> {
+        let trust = &opening.access.trust;
+        let client = opening.http(trust)?;
+        let container = settings::Abs {
+            prefix: String::new(),
+            ..settings.clone()
+        };
         Ok(AbsReplica {
-            service: Service::new(settings, opening)?,
+            service: opening.shared((container, trust.clone()), || {
+                Service::new(settings, client)
+            })?,
             names: Names::Cleaned(settings.prefix.clone()),
             location: settings.location(),
         })

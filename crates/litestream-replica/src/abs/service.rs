@@ -1,6 +1,5 @@
 //! Requests to a container: where blobs are, and what every request carries.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use http::{HeaderValue, Request};
@@ -11,8 +10,7 @@ use reqsign_core::Signer;
 use super::credentials;
 use crate::env::Env;
 use crate::net::{Answer, Client, Head, Payload, uri};
-use crate::settings::{self, Opening};
-use crate::{Error, Result, signing};
+use crate::{Error, Result, settings, signing};
 
 /// Old enough for every service and emulator in use, new enough for blocks of any size.
 const VERSION: &str = "2021-12-02";
@@ -25,7 +23,7 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC
 
 pub(super) struct Service {
     client: Client,
-    signer: Arc<Signer<Credential>>,
+    signer: Signer<Credential>,
     /// The container's URL.
     container: String,
     /// The account has no tiers: naming one is refused.
@@ -38,7 +36,7 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 impl Service {
-    pub(super) fn new(settings: &settings::Abs, opening: &Opening<'_>) -> Result<Service> {
+    pub(super) fn new(settings: &settings::Abs, client: Client) -> Result<Service> {
         let base = match (&settings.endpoint, &settings.account_name) {
             (Some(endpoint), _) => endpoint.trim_end_matches('/').to_owned(),
             (None, Some(account)) => format!("https://{account}.blob.core.windows.net"),
@@ -50,21 +48,10 @@ impl Service {
         };
         let container = format!("{base}/{}", encoded(&settings.bucket));
         uri(&container)?;
-        let trust = &opening.access.trust;
-        let client = opening.http(trust)?;
-        // Replicas in one account have one login.
-        let login = settings::Abs {
-            bucket: String::new(),
-            prefix: String::new(),
-            ..settings.clone()
-        };
-        let signer = opening.shared.get((trust.clone(), login), || {
-            let provider = credentials::provider(settings, &client);
-            let context = signing::context(&client);
-            Ok(Signer::new(context, provider, RequestSigner::new()))
-        })?;
+        let provider = credentials::provider(settings, &client);
+        let context = signing::context(&client);
         Ok(Service {
-            signer,
+            signer: Signer::new(context, provider, RequestSigner::new()),
             client,
             container,
             tierless: AtomicBool::new(false),

@@ -1,6 +1,5 @@
 //! The replica against a server that answers by script.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
@@ -29,7 +28,7 @@ fn replica(server: &Server, sas: Option<&str>) -> AbsReplica {
         panic!("another storage")
     };
     let env = real::env();
-    AbsReplica::new(&settings, &Opening::command(&env)).unwrap()
+    AbsReplica::new(&settings, &settings::Opening::command(&env)).unwrap()
 }
 
 fn name(txid: u64) -> FileName {

@@ -11,17 +11,19 @@ mod service;
 mod session;
 mod upload;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use ltx::{FileName, Txid};
 
+use self::credentials::{Everyone, Login};
 use self::service::Service;
 use crate::conditional::Conditional;
 use crate::env::{Env, UnixMillis};
 use crate::key::Names;
 use crate::net::{Head, Payload};
-use crate::settings::Opening;
 use crate::{FileInfo, Level, Replica, Result, Source, object, settings, v3};
 
 /// Deletions under way at once.
@@ -29,14 +31,14 @@ const DELETES_AT_ONCE: usize = 16;
 
 /// See the [module](self).
 pub struct GsReplica {
-    service: Service,
+    service: Arc<Service>,
     names: Names,
     location: String,
 }
 
 impl GsReplica {
     /// Contacts nothing. An emulator is used if `STORAGE_EMULATOR_HOST` names one.
-    pub fn new(settings: &settings::Gs, opening: &Opening<'_>) -> Result<GsReplica> {
+    pub fn new(settings: &settings::Gs, opening: &settings::Opening<'_>) -> Result<GsReplica> {
         let emulator = std::env::var("STORAGE_EMULATOR_HOST").ok();
         GsReplica::at(settings, emulator.as_deref(), opening)
     }
@@ -45,11 +47,24 @@ impl GsReplica {
     pub fn at(
         settings: &settings::Gs,
         emulator: Option<&str>,
-        opening: &Opening<'_>,
+        opening: &settings::Opening<'_>,
     ) -> Result<GsReplica> {
+        let trust = &opening.access.trust;
+        let client = opening.http(trust)?;
         let emulator = emulator.filter(|host| !host.is_empty());
+        let login = match emulator {
+            Some(_) => None,
+            None => Some(opening.shared.get(Everyone, || Ok(Login::default()))?),
+        };
+        let from = (
+            settings.bucket.clone(),
+            emulator.map(str::to_owned),
+            trust.clone(),
+        );
         Ok(GsReplica {
-            service: Service::new(&settings.bucket, emulator, opening)?,
+            service: opening.shared(from, || {
+                Service::new(&settings.bucket, emulator, client, login)
+            })?,
             names: Names::Cleaned(settings.prefix.clone()),
             location: format!("gs://{}/{}", settings.bucket, settings.prefix),
         })

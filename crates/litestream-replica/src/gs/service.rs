@@ -5,10 +5,9 @@ use std::sync::Arc;
 use http::{Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::credentials::{Everyone, Login};
+use super::credentials::Login;
 use crate::env::Env;
 use crate::net::{Answer, Client, Head, Payload, Refusal, hint, uri};
-use crate::settings::Opening;
 use crate::{Error, ErrorKind, Result};
 
 const HOST: &str = "https://storage.googleapis.com";
@@ -36,19 +35,16 @@ impl Service {
     pub(super) fn new(
         bucket: &str,
         emulator: Option<&str>,
-        opening: &Opening<'_>,
+        client: Client,
+        login: Option<Arc<Login>>,
     ) -> Result<Service> {
         let host = match emulator {
             Some(host) if host.contains("://") => host.to_owned(),
             Some(host) => format!("http://{host}"),
             None => HOST.to_owned(),
         };
-        let login = match emulator {
-            Some(_) => None,
-            None => Some(opening.shared.get(Everyone, || Ok(Login::default()))?),
-        };
         let service = Service {
-            client: opening.http(&opening.access.trust)?,
+            client,
             login,
             host: host.trim_end_matches('/').to_owned(),
             bucket: bucket.to_owned(),

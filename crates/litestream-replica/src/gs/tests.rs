@@ -1,7 +1,5 @@
 //! The replica against a server that answers by script.
 
-use std::sync::Arc;
-
 use google_cloud_auth::credentials::mds;
 use parking_lot::Mutex;
 use serde_json::json;
@@ -19,7 +17,12 @@ fn replica(server: &Server) -> GsReplica {
         panic!("another storage")
     };
     let env = real::env();
-    GsReplica::at(&settings, Some(&server.url()), &Opening::command(&env)).unwrap()
+    GsReplica::at(
+        &settings,
+        Some(&server.url()),
+        &settings::Opening::command(&env),
+    )
+    .unwrap()
 }
 
 fn name(txid: u64) -> FileName {
@@ -378,11 +381,21 @@ async fn the_token_of_the_metadata_service_is_on_every_request() {
         )
     });
     let server = Server::with(|_| Some(Reply::text(200, "{}")));
-    let mut replica = replica(&server);
+    let GsReplica {
+        service,
+        names,
+        location,
+    } = replica(&server);
+    let mut service = Arc::into_inner(service).unwrap();
     let credentials = mds::Builder::default()
         .with_endpoint(metadata.url())
         .build();
-    replica.service.login = Some(Arc::new(Login::given(credentials.unwrap())));
+    service.login = Some(Arc::new(Login::given(credentials.unwrap())));
+    let replica = GsReplica {
+        service: Arc::new(service),
+        names,
+        location,
+    };
     for _ in 0..2 {
         assert!(
             replica

@@ -36,8 +36,15 @@ pub struct OssReplica {
 impl OssReplica {
     /// Contacts nothing.
     pub fn new(settings: &Oss, opening: &Opening<'_>) -> Result<OssReplica> {
+        let trust = &opening.access.trust;
+        let client = opening.http(trust)?;
+        let bucket = Oss {
+            prefix: String::new(),
+            ..settings.clone()
+        };
+        let from = (bucket, trust.clone());
         Ok(OssReplica {
-            service: Arc::new(Service::new(settings, opening)?),
+            service: opening.shared(from, || Service::new(settings, client))?,
             names: Names::Verbatim(settings.prefix.clone()),
             location: format!("oss://{}/{}", settings.bucket, settings.prefix),
         })

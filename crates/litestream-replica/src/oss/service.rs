@@ -12,7 +12,7 @@ use super::credentials;
 use super::sign::Signature;
 use crate::env::Env;
 use crate::net::{Answer, Client, Head, Payload, Refusal, uri};
-use crate::settings::{Opening, Oss};
+use crate::settings::Oss;
 use crate::{Error, ErrorKind, Result, signing};
 
 /// Of a part, unless set otherwise or there would be too many.
@@ -30,7 +30,7 @@ const KEY: &AsciiSet = &VALUE.remove(b'/');
 
 pub(super) struct Service {
     client: Client,
-    signer: Arc<Signer<Credential>>,
+    signer: Signer<Credential>,
     /// The bucket's URL, without a slash at its end.
     bucket: String,
     pub(super) part_bytes: u64,
@@ -43,27 +43,17 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 impl Service {
-    pub(super) fn new(settings: &Oss, opening: &Opening<'_>) -> Result<Service> {
+    pub(super) fn new(settings: &Oss, client: Client) -> Result<Service> {
         let place = place(settings)?;
-        let trust = &opening.access.trust;
-        let client = opening.http(trust)?;
-        // Replicas in one bucket have one login.
-        let login = Oss {
-            prefix: String::new(),
-            ..settings.clone()
+        let provider = credentials::provider(settings.access_key.as_ref());
+        let signature = Signature {
+            region: settings.region.clone(),
+            before: place.before_path,
+            clock: Arc::clone(&client.env().clock),
         };
-        let signer = opening.shared.get((trust.clone(), login), || {
-            let provider = credentials::provider(settings.access_key.as_ref());
-            let signature = Signature {
-                region: settings.region.clone(),
-                before: place.before_path,
-                clock: Arc::clone(&opening.env.clock),
-            };
-            Ok(Signer::new(signing::context(&client), provider, signature))
-        })?;
         Ok(Service {
+            signer: Signer::new(signing::context(&client), provider, signature),
             client,
-            signer,
             bucket: place.url,
             part_bytes: settings.part_size.unwrap_or(PART_BYTES).max(PART_BYTES_MIN),
             concurrency: settings.concurrency.max(1) as usize,
