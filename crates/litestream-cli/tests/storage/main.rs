@@ -10,5 +10,7 @@
 mod oracle;
 
 mod bench;
+mod faults;
 mod life;
 mod load;
+mod requests;
