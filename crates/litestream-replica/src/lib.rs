@@ -31,6 +31,8 @@ pub mod nats;
 mod net;
 #[cfg(any(feature = "abs", feature = "gs", feature = "oss"))]
 mod object;
+#[cfg(feature = "oss")]
+pub mod oss;
 pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]

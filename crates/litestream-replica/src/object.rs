@@ -55,6 +55,10 @@ pub(crate) fn v3_objects(names: &Names, listed: Vec<Listed>) -> Vec<v3::Object> 
     let folder = v3_folder(names);
     let object = |object: Listed| {
         let below = object.key.strip_prefix(&folder)?;
+        // A folder that somebody made in a file browser.
+        if below.is_empty() || below.ends_with('/') {
+            return None;
+        }
         Some(v3::Object {
             path: format!("{}/{below}", v3::FOLDER),
             size: object.size,
@@ -152,7 +156,13 @@ mod tests {
         assert_eq!(found, [(1, 2), (3, 4)]);
         let objects = v3_objects(
             &names,
-            listed(&["p/generations/b", "p/generations/a/x", "p/x"]),
+            listed(&[
+                "p/generations/",
+                "p/generations/b",
+                "p/generations/a/",
+                "p/generations/a/x",
+                "p/x",
+            ]),
         );
         let paths: Vec<_> = objects.iter().map(|o| o.path.as_str()).collect();
         assert_eq!(paths, ["generations/a/x", "generations/b"]);

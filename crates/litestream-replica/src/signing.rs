@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use reqsign_core::{CommandExecute, CommandOutput, Context, FileRead, HttpSend, OsEnv};
+use reqsign_core::{
+    CommandExecute, CommandOutput, Context, FileRead, HttpSend, OsEnv, ProvideCredential,
+    ProvideCredentialDyn,
+};
 
 use crate::net::{Client, Payload, chain, read_small};
 use crate::{Error, ErrorKind};
@@ -113,6 +116,63 @@ impl CommandExecute for World {
             stdout: output.stdout,
             stderr: output.stderr,
         })
+    }
+}
+
+/// Sources of credentials, asked one after the other. Who has what he needs and fails ends it: as somebody else nobody wants to come by
+/// accident.
+pub(crate) struct Chain<C: Send + Sync + Unpin + 'static> {
+    all: Vec<(&'static str, Box<dyn ProvideCredentialDyn<Credential = C>>)>,
+    /// What is said if none has any.
+    none: &'static str,
+}
+
+impl<C: Send + Sync + Unpin + 'static> Chain<C> {
+    pub(crate) fn new(none: &'static str) -> Chain<C> {
+        Chain {
+            all: Vec::new(),
+            none,
+        }
+    }
+
+    /// Asks this one last.
+    pub(crate) fn or(
+        mut self,
+        name: &'static str,
+        provider: impl ProvideCredential<Credential = C>,
+    ) -> Chain<C> {
+        self.all.push((name, Box::new(provider)));
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+impl<C: Send + Sync + Unpin + 'static> fmt::Debug for Chain<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.all.iter().map(|(name, _)| name);
+        f.debug_list().entries(names).finish()
+    }
+}
+
+impl<C: Send + Sync + Unpin + 'static> ProvideCredential for Chain<C> {
+    type Credential = C;
+
+    async fn provide_credential(&self, context: &Context) -> reqsign_core::Result<Option<C>> {
+        for (name, provider) in &self.all {
+            match provider.provide_credential_dyn(context).await {
+                Ok(Some(credential)) => {
+                    tracing::debug!(source = name, "credentials found");
+                    return Ok(Some(credential));
+                }
+                Ok(None) => {}
+                Err(error) => return Err(error.with_context(format!("from {name}"))),
+            }
+        }
+        Err(reqsign_core::Error::credential_invalid(self.none))
     }
 }
 

@@ -1,23 +1,97 @@
-//! The conformance suite against Azurite.
+//! Azure Blob Storage on Azurite.
 
 #![cfg(feature = "abs")]
+#![allow(clippy::unwrap_used, reason = "what fails is said by the panic")]
 
-mod storage;
+mod storage_common;
+mod storage_objects;
 
-use storage::Place;
+use litestream_replica::conditional::{Outcome, When};
+use litestream_replica::settings::{Keys, Storage};
+use litestream_replica::{ErrorKind, Level};
+use litestream_servers::Kind;
+use storage_common::{conforms, keys, open, place, start, storage};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_an_account_key() {
-    let place = Place { keys: vec![
-        ("type","abs".into()),("endpoint","http://127.0.0.1:17100/devstoreaccount1".into()),("account-name","devstoreaccount1".into()),
-        ("account-key","Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==".into()),("bucket","testb".into()),("path","k".into())]};
-    storage::conforms(&place).await;
+    conforms(Kind::Azurite).await;
 }
 
-#[tokio::test]
-async fn with_a_signature() {
-    let place = Place { keys: vec![
-        ("type","abs".into()),("endpoint","http://127.0.0.1:17100/devstoreaccount1".into()),("account-name","devstoreaccount1".into()),
-        ("sas-token","?sv=2021-12-02&sr=c&sp=racwdl&se=2030-01-01T00%3A00%3A00Z&sig=UiH%2FlHi3ZWKE4R%2BY8uPshfe0JWou0zIEPZOJT5bd824%3D".into()),("bucket","testb".into()),("path","s".into())]};
-    storage::conforms(&place).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_shared_access_signature() {
+    conforms(Kind::AzuriteSas).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects() {
+    let server = start(Kind::Azurite);
+    let open = |name: &str| open(&storage(&place(&server, name)));
+    storage_objects::v3(open).await;
+    storage_objects::large_and_many(&open("large")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conditions_are_kept() {
+    let server = start(Kind::Azurite);
+    let replica = open(&storage(&place(&server, "lease")));
+    let lock = replica.conditional().unwrap();
+    let put =
+        async |body: &'static str, when| lock.put("lock.json", body.into(), when).await.unwrap();
+    assert_eq!(lock.get("lock.json").await.unwrap(), None);
+    let Outcome::Done(first) = put("1", When::Absent).await else {
+        panic!("refused")
+    };
+    assert_eq!(put("2", When::Absent).await, Outcome::Refused);
+    let Outcome::Done(second) = put("3", When::Same(first.clone())).await else {
+        panic!("refused")
+    };
+    assert_eq!(put("4", When::Same(first.clone())).await, Outcome::Refused);
+    assert_eq!(
+        lock.get("lock.json").await.unwrap(),
+        Some(("3".into(), second.clone()))
+    );
+    assert_eq!(
+        lock.delete("lock.json", &first).await.unwrap(),
+        Outcome::Refused
+    );
+    assert_eq!(
+        lock.delete("lock.json", &second).await.unwrap(),
+        Outcome::Done(second.clone())
+    );
+    assert_eq!(
+        lock.delete("lock.json", &second).await.unwrap(),
+        Outcome::Refused
+    );
+    assert_eq!(put("5", When::Same(second)).await, Outcome::Refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r21_a_missing_container_and_a_wrong_key_are_told_apart() {
+    let server = start(Kind::Azurite);
+    let place = place(&server, "x");
+    for (key, value, kind, text) in [
+        (
+            "bucket",
+            "nothing-there",
+            ErrorKind::Invalid,
+            "ContainerNotFound",
+        ),
+        (
+            "account-key",
+            "bm90IGEga2V5",
+            ErrorKind::Forbidden,
+            "AuthorizationFailure",
+        ),
+    ] {
+        let mut pairs = place.keys.clone();
+        pairs.retain(|(name, _)| *name != key);
+        pairs.push((key, value.to_owned()));
+        let storage = Storage::read(&keys(&pairs), &Keys::new()).unwrap();
+        let error = open(&storage)
+            .list(Level::L0, None, false)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
 }

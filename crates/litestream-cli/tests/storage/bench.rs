@@ -47,6 +47,12 @@ impl Drop for Running {
     }
 }
 
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
 impl Bench {
     /// A replica at a place, with more lines at the top of the configuration.
     pub fn new(what: &str, place: Place, top: &str) -> Bench {
@@ -119,6 +125,33 @@ impl Bench {
         let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    /// Until a daemon has printed that.
+    pub fn wait_for_log(&self, text: &str) {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            let waits = start.elapsed() < PATIENCE;
+            assert!(waits, "{}: nothing of {text:?}\n{}", self.what, self.log());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What is restored by the configuration; `None` if that fails.
+    pub fn try_restored(&self, program: &Path) -> Option<Vec<u8>> {
+        let out = tempfile::tempdir().unwrap();
+        let file = out.path().join("restored.db");
+        let db = self.db().display().to_string();
+        let args = [
+            "restore",
+            "-o",
+            file.to_str().unwrap(),
+            "-config",
+            "c.yml",
+            &db,
+        ];
+        let done = self.command(program, &args).output().unwrap();
+        done.status.success().then(|| fs::read(&file).unwrap())
     }
 
     /// Restores to a new file, by the configuration or from a URL.

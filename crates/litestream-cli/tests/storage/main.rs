@@ -11,6 +11,7 @@ mod oracle;
 
 mod bench;
 mod faults;
+mod lease;
 mod life;
 mod load;
 mod requests;

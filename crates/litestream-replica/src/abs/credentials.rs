@@ -1,28 +1,25 @@
 //! As whom to come: a shared access signature, an account key, or what the machine has, in the order in which Litestream looks.
 
-use std::fmt;
-
 use reqsign_azure_storage::{
     AzureCliCredentialProvider, ClientCertificateCredentialProvider,
     ClientSecretCredentialProvider, Credential, StaticCredentialProvider,
     WorkloadIdentityCredentialProvider,
 };
 use reqsign_core::time::Timestamp;
-use reqsign_core::{Context, ProvideCredential, ProvideCredentialDyn};
+use reqsign_core::{Context, ProvideCredential};
 
 use super::managed::ManagedIdentity;
 use crate::net::Client;
 use crate::settings::{self, Secret};
+use crate::signing::Chain;
 
 /// Without credentials.
 const NONE: &str = "there are none: set \"account-key\" or \"sas-token\" (or LITESTREAM_AZURE_ACCOUNT_KEY or \
                     LITESTREAM_AZURE_SAS_TOKEN), a service principal (AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET), or \
                     a managed identity";
 
-type Provider = Box<dyn ProvideCredentialDyn<Credential = Credential>>;
-
 /// What gives credentials for these settings.
-pub(super) fn provider(settings: &settings::Abs, client: &Client) -> Chain {
+pub(super) fn provider(settings: &settings::Abs, client: &Client) -> Chain<Credential> {
     let variable = |name: &str| std::env::var(name).ok();
     chosen(settings, client, variable)
 }
@@ -31,7 +28,7 @@ fn chosen(
     settings: &settings::Abs,
     client: &Client,
     variable: impl Fn(&str) -> Option<String>,
-) -> Chain {
+) -> Chain<Credential> {
     let secret = |given: &Option<Secret>, name: &str| {
         let given = given.clone().or_else(|| variable(name).map(Secret::new));
         given.filter(|secret| !secret.is_empty())
@@ -43,74 +40,28 @@ fn chosen(
             tracing::warn!("abs: both a SAS token and an account key are given, using the token");
         }
         let token = token.expose().trim_start_matches('?');
-        return Chain::of("SAS token", StaticCredentialProvider::new_sas_token(token));
+        return Chain::new(NONE).or("SAS token", StaticCredentialProvider::new_sas_token(token));
     }
     if let (Some(account), Some(key)) = (&settings.account_name, key) {
         let provider = StaticCredentialProvider::new_shared_key(account, key.expose());
-        return Chain::of("account key", provider);
+        return Chain::new(NONE).or("account key", provider);
     }
-    Chain(vec![
-        (
+    Chain::new(NONE)
+        .or(
             "service principal with secret",
-            boxed(ClientSecretCredentialProvider::new()),
-        ),
-        (
+            ClientSecretCredentialProvider::new(),
+        )
+        .or(
             "service principal with certificate",
-            boxed(ClientCertificateCredentialProvider::new()),
-        ),
-        (
+            ClientCertificateCredentialProvider::new(),
+        )
+        .or(
             "workload identity",
-            boxed(WorkloadIdentityCredentialProvider::new()),
-        ),
-        (
-            "managed identity",
-            boxed(ManagedIdentity::new(client.clone())),
-        ),
-        ("Azure CLI", boxed(Cli(AzureCliCredentialProvider::new()))),
-        ("Azure developer CLI", boxed(DeveloperCli)),
-    ])
-}
-
-fn boxed(provider: impl ProvideCredential<Credential = Credential>) -> Provider {
-    Box::new(provider)
-}
-
-/// Asks one after the other. Who has what he needs and fails ends it: as somebody else nobody wants to come by accident.
-pub(super) struct Chain(Vec<(&'static str, Provider)>);
-
-impl Chain {
-    fn of(name: &'static str, provider: impl ProvideCredential<Credential = Credential>) -> Chain {
-        Chain(vec![(name, boxed(provider))])
-    }
-}
-
-impl fmt::Debug for Chain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|(name, _)| name))
-            .finish()
-    }
-}
-
-impl ProvideCredential for Chain {
-    type Credential = Credential;
-
-    async fn provide_credential(
-        &self,
-        context: &Context,
-    ) -> reqsign_core::Result<Option<Credential>> {
-        for (name, provider) in &self.0 {
-            match provider.provide_credential_dyn(context).await {
-                Ok(Some(credential)) => {
-                    tracing::debug!(source = name, "abs: credentials found");
-                    return Ok(Some(credential));
-                }
-                Ok(None) => {}
-                Err(error) => return Err(error.with_context(format!("from {name}"))),
-            }
-        }
-        Err(reqsign_core::Error::credential_invalid(NONE))
-    }
+            WorkloadIdentityCredentialProvider::new(),
+        )
+        .or("managed identity", ManagedIdentity::new(client.clone()))
+        .or("Azure CLI", Cli(AzureCliCredentialProvider::new()))
+        .or("Azure developer CLI", DeveloperCli)
 }
 
 /// The Azure CLI; one that is not installed or not logged in is none.
@@ -169,7 +120,7 @@ mod tests {
     use crate::limits::Limits;
     use crate::net::Options;
 
-    fn chain(settings: &str, variables: &[(&str, &str)]) -> Chain {
+    fn chain(settings: &str, variables: &[(&str, &str)]) -> Chain<Credential> {
         let settings = settings::Storage::from_url(settings).unwrap();
         let settings::Storage::Abs(mut settings) = settings else {
             panic!("another storage")
@@ -187,7 +138,7 @@ mod tests {
         chosen(&settings, &client, variable)
     }
 
-    async fn found(chain: &Chain) -> Credential {
+    async fn found(chain: &Chain<Credential>) -> Credential {
         let found = chain.provide_credential(&Context::new()).await;
         found.unwrap().unwrap()
     }
@@ -204,7 +155,7 @@ mod tests {
                 matches!(credential, Credential::SharedKey { account_name, account_key } if account_name == "a" && account_key == "a2V5")
             );
         }
-        assert_eq!(chain("abs://a@c/p", &[]).0.len(), 6);
+        assert_eq!(chain("abs://a@c/p", &[]).len(), 6);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use ltx::{FileName, Txid};
 
+use self::credentials::{Everyone, Login};
 use self::service::Service;
 use crate::conditional::Conditional;
 use crate::env::{Env, UnixMillis};
@@ -51,13 +52,19 @@ impl GsReplica {
         let trust = &opening.access.trust;
         let client = opening.http(trust)?;
         let emulator = emulator.filter(|host| !host.is_empty());
+        let login = match emulator {
+            Some(_) => None,
+            None => Some(opening.shared.get(Everyone, || Ok(Login::default()))?),
+        };
         let from = (
             settings.bucket.clone(),
             emulator.map(str::to_owned),
             trust.clone(),
         );
         Ok(GsReplica {
-            service: opening.shared(from, || Service::new(&settings.bucket, emulator, client))?,
+            service: opening.shared(from, || {
+                Service::new(&settings.bucket, emulator, client, login)
+            })?,
             names: Names::Cleaned(settings.prefix.clone()),
             location: format!("gs://{}/{}", settings.bucket, settings.prefix),
         })

@@ -1,9 +1,11 @@
 //! Requests to a bucket: where objects are, and what every request carries.
 
+use std::sync::Arc;
+
 use http::{Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::credentials::{Login, forget};
+use super::credentials::Login;
 use crate::env::Env;
 use crate::net::{Answer, Client, Head, Payload, Refusal, hint, uri};
 use crate::{Error, ErrorKind, Result};
@@ -18,7 +20,8 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC
 
 pub(super) struct Service {
     client: Client,
-    pub(super) login: Login,
+    /// Emulators ask for none.
+    pub(super) login: Option<Arc<Login>>,
     host: String,
     bucket: String,
 }
@@ -29,11 +32,16 @@ pub(super) fn encoded(text: &str) -> String {
 }
 
 impl Service {
-    pub(super) fn new(bucket: &str, emulator: Option<&str>, client: Client) -> Result<Service> {
-        let (host, login) = match emulator {
-            Some(host) if host.contains("://") => (host.to_owned(), Login::None),
-            Some(host) => (format!("http://{host}"), Login::None),
-            None => (HOST.to_owned(), Login::Default),
+    pub(super) fn new(
+        bucket: &str,
+        emulator: Option<&str>,
+        client: Client,
+        login: Option<Arc<Login>>,
+    ) -> Result<Service> {
+        let host = match emulator {
+            Some(host) if host.contains("://") => host.to_owned(),
+            Some(host) => format!("http://{host}"),
+            None => HOST.to_owned(),
         };
         let service = Service {
             client,
@@ -74,12 +82,14 @@ impl Service {
         body: Payload,
     ) -> Result<Answer> {
         let mut parts = head.parts(body.len())?;
-        let login = self.login.headers(op, subject, &self.bucket, self.env());
-        parts.headers.extend(login.await?);
+        if let Some(login) = &self.login {
+            let headers = login.headers(op, subject, &self.bucket, self.env());
+            parts.headers.extend(headers.await?);
+        }
         let request = Request::from_parts(parts, body);
         let answer = self.client.send(op, subject, request).await?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            forget();
+        if let (StatusCode::UNAUTHORIZED, Some(login)) = (answer.status(), &self.login) {
+            login.forget();
         }
         Ok(answer)
     }

@@ -390,7 +390,7 @@ async fn the_token_of_the_metadata_service_is_on_every_request() {
     let credentials = mds::Builder::default()
         .with_endpoint(metadata.url())
         .build();
-    service.login = Login::Given(credentials.unwrap());
+    service.login = Some(Arc::new(Login::given(credentials.unwrap())));
     let replica = GsReplica {
         service: Arc::new(service),
         names,

@@ -19,6 +19,8 @@ use crate::{Error, Result, Source};
 
 /// How much of a file is read, and how much of anything passes a limit, at a time.
 const BLOCK_BYTES: u64 = 256 << 10;
+/// More is not worked on where other tasks wait.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 
 /// What hyper sends.
 pub(super) type Outgoing = UnsyncBoxBody<Bytes, io::Error>;
@@ -123,14 +125,7 @@ impl Payload {
 
     /// Its MD5 digest, by which services check what they got.
     pub(crate) async fn md5(&self, env: &Env) -> Result<[u8; 16]> {
-        let mut digest = Md5::new();
-        if let Payload::Bytes(bytes) = self
-            && bytes.len() as u64 <= BLOCK_BYTES
-        {
-            digest.update(bytes);
-            return Ok(digest.finalize().into());
-        }
-        let digest = self.fold(env, digest, |digest, block| digest.update(block));
+        let digest = self.fold(env, Md5::new(), |digest, block| digest.update(block));
         Ok(digest.await?.finalize().into())
     }
 
@@ -141,6 +136,12 @@ impl Payload {
         mut state: S,
         mut step: impl FnMut(&mut S, &[u8]) + Send + 'static,
     ) -> Result<S> {
+        if let Payload::Bytes(bytes) = self
+            && bytes.len() <= INLINE_BYTES_MAX
+        {
+            step(&mut state, bytes);
+            return Ok(state);
+        }
         let disk = Arc::clone(&env.disk);
         let mut queue = VecDeque::new();
         self.clone().flat(&mut queue);
