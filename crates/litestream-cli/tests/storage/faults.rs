@@ -181,3 +181,69 @@ fn reads_from_google_storage_break_off() {
 fn reads_from_azure_break_off() {
     reads_break_off(&Behind::new(Kind::Azurite));
 }
+
+/// A server behind a proxy of bytes.
+fn behind_bytes(kind: Kind) -> Behind {
+    let server = Server::start(kind).unwrap();
+    let proxy = Proxy::tcp(server.port()).unwrap();
+    Behind { server, proxy }
+}
+
+/// Connections of SSH or NATS break off while a restore reads: it goes on over others.
+fn connections_break_off(kind: Kind) {
+    let behind = behind_bytes(kind);
+    let bench = replicated(&behind, "breaks");
+    let expected = oracle::image(&bench.db());
+    let name = kind.name();
+    for (mode, times) in [
+        (Mode::CutAfter(1_000_000), 3),
+        (Mode::Truncate(1_500_000), 2),
+        (Mode::CutAfter(100), 2),
+    ] {
+        let what = format!("{mode:?} on {name}");
+        behind.proxy.add(Fault::new(mode).times(times)).unwrap();
+        assert_same(&what, &expected, &bench.restored(&ours(), None));
+        assert!(behind.proxy.struck() > 0, "{what}: no connection broke off");
+        behind.proxy.clear();
+    }
+}
+
+/// A round trip of 30 ms: a transaction of 12 MiB takes a few of them, not one for each piece.
+fn distance_costs_little(kind: Kind) {
+    let behind = behind_bytes(kind);
+    let bench = behind.bench("far", "");
+    let conn = app(&bench.db(), 4096, "NONE");
+    fill(&conn, 12, 1 << 20);
+    let delay = Fault::new(Mode::Delay(Duration::from_millis(15)));
+    behind.proxy.add(delay).unwrap();
+    let start = Instant::now();
+    bench.once(&ours());
+    let up = start.elapsed();
+    let start = Instant::now();
+    let restored = bench.restored(&ours(), None);
+    let down = start.elapsed();
+    println!("{}: 12 MiB up in {up:?}, down in {down:?}", kind.name());
+    assert_same(kind.name(), &oracle::image(&bench.db()), &restored);
+    let most = Duration::from_secs(8);
+    assert!(up < most && down < most, "up {up:?}, down {down:?}");
+}
+
+#[test]
+fn connections_of_ssh_break_off() {
+    connections_break_off(Kind::Sshd);
+}
+
+#[test]
+fn connections_of_nats_break_off() {
+    connections_break_off(Kind::Nats);
+}
+
+#[test]
+fn ssh_from_afar() {
+    distance_costs_little(Kind::Sshd);
+}
+
+#[test]
+fn nats_from_afar() {
+    distance_costs_little(Kind::Nats);
+}
