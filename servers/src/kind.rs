@@ -1,6 +1,6 @@
 //! The kinds of servers, and what tests must know of each before they start it.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::install::Part;
 
@@ -86,13 +86,10 @@ impl Kind {
 
     /// The kind with a name.
     pub fn named(name: &str) -> Result<Kind> {
-        match NAMES.iter().find(|(_, have)| *have == name) {
-            Some((kind, _)) => Ok(*kind),
-            None => {
-                let names: Vec<&str> = NAMES.iter().map(|(_, name)| *name).collect();
-                bail!("no server {name:?}; there are: {}", names.join(", "))
-            }
-        }
+        let names: Vec<&str> = NAMES.iter().map(|(_, name)| *name).collect();
+        let found = NAMES.iter().find(|(_, have)| *have == name);
+        let unknown = || format!("no server {name:?}; there are: {}", names.join(", "));
+        Ok(found.with_context(unknown)?.0)
     }
 
     /// The backend that talks to it, as a configuration's `type` has it.
@@ -113,11 +110,18 @@ impl Kind {
     }
 
     /// Whether what was written is still there after a kill and a restart. Moto and the emulator of Google's storage
-    /// hold everything in memory. rclone's S3 keeps objects but not their metadata.
+    /// hold everything in memory, Azurite its list of blobs for up to five seconds. rclone's S3 keeps objects but not
+    /// their metadata.
     pub fn keeps_data(self) -> bool {
         !matches!(
             self,
-            Kind::Moto | Kind::MotoAuth | Kind::Oss | Kind::Gcs | Kind::GcsForOracle
+            Kind::Moto
+                | Kind::MotoAuth
+                | Kind::Oss
+                | Kind::Gcs
+                | Kind::GcsForOracle
+                | Kind::Azurite
+                | Kind::AzuriteSas
         )
     }
 

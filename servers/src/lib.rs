@@ -17,6 +17,7 @@ mod kind;
 mod place;
 mod port;
 mod process;
+pub mod proxy;
 mod recipes;
 mod server;
 

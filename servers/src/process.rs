@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 /// A server that takes longer to answer is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Between two looks at a server that starts.
 const PAUSE: Duration = Duration::from_millis(40);
 /// So much of the log is shown when a server fails.

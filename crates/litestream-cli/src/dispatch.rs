@@ -23,7 +23,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn report(failure: &Failure) {
     if !failure.message.is_empty() {
-        out::complain(&format!("Error: {}", failure.message));
+        // Servers quote what they were sent.
+        out::complain(&log::cleaned(&format!("Error: {}", failure.message)));
     }
     if let Some(attempt) = &failure.attempt {
         out::complain(&format!("Try: {attempt}"));
@@ -116,6 +117,7 @@ fn run_command(name: &str, command: &'static Command, args: &[OsString], env: &E
         "config check" => cmd::config::check(&parsed, env),
         "config show" => cmd::config::show(&parsed, env),
         "databases" => cmd::databases::run(&parsed, env),
+        "doctor" => cmd::doctor::run(&parsed, env),
         "info" => cmd::info::run(&parsed, env),
         "list" => cmd::list::run(&parsed, env),
         "ltx" => cmd::ltx::run(&parsed, env),

@@ -3,6 +3,7 @@
 //! Promise: the message names the operation and the file or key it concerned, and never holds a secret.
 
 use std::fmt;
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -23,6 +24,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The configuration or the request makes no sense; trying again is no use.
     Invalid,
+    /// Another writer has the replica's lease.
+    Held,
     /// Stopped from outside, by shutdown or by a signal.
     Interrupted,
     /// Anything else.
@@ -40,6 +43,7 @@ impl ErrorKind {
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::NoSpace => "no_space",
             ErrorKind::Invalid => "invalid",
+            ErrorKind::Held => "held",
             ErrorKind::Interrupted => "interrupted",
             ErrorKind::Other => "other",
         }
@@ -49,6 +53,7 @@ impl ErrorKind {
     fn hint(self) -> Option<&'static str> {
         match self {
             ErrorKind::Forbidden => Some("check the credentials and permissions"),
+            ErrorKind::Held => Some("stop the other writer, or wait until its lease ends"),
             ErrorKind::NoSpace => Some("free some space or raise the quota"),
             ErrorKind::Corrupt => {
                 Some("the file is damaged: restore an earlier point or write a new snapshot")
@@ -122,6 +127,14 @@ impl Error {
         self
     }
 
+    /// It was not the first attempt that failed.
+    pub(crate) fn at_attempt(mut self, attempt: u32) -> Error {
+        if attempt > 1 {
+            let _ = write!(self.0.text, " [attempt {attempt}]");
+        }
+        self
+    }
+
     /// The same failure, as that of another operation: where what failed did not know what it was for.
     #[cfg(feature = "s3")]
     pub(crate) fn of(mut self, op: &'static str, subject: impl Into<String>) -> Error {
@@ -173,6 +186,11 @@ impl Error {
     /// What was read is not what was written.
     pub fn is_corrupt(&self) -> bool {
         self.0.kind == ErrorKind::Corrupt
+    }
+
+    /// Another writer has the replica's lease.
+    pub fn is_held(&self) -> bool {
+        self.0.kind == ErrorKind::Held
     }
 
     /// The storage is full.

@@ -251,6 +251,10 @@ impl Replica for Faulty {
         self.run(Op::Delete, self.inner.delete(files)).await
     }
 
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn list_v3(&self) -> Result<Vec<v3::Object>> {
         self.run(Op::List, self.inner.list_v3()).await
     }

@@ -2,24 +2,49 @@
 //!
 //! [`Replica`] is the contract that every storage backend keeps; [`suite`] is the test that it does.
 
+#[cfg(feature = "abs")]
+pub mod abs;
+#[cfg(any(feature = "sftp", feature = "nats"))]
+mod blocks;
 pub mod chain;
 pub mod conditional;
+#[cfg(any(feature = "sftp", feature = "nats"))]
+mod connection;
 pub mod env;
 mod error;
 pub mod faulty;
 pub mod file;
+#[cfg(feature = "gs")]
+pub mod gs;
+#[cfg(any(feature = "sftp", feature = "webdav"))]
+mod header_times;
 pub mod key;
+#[cfg(feature = "http")]
+pub mod lease;
 pub mod limits;
 pub mod memory;
 pub mod metered;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
+#[cfg(any(feature = "abs", feature = "gs", feature = "oss"))]
+mod object;
+#[cfg(feature = "oss")]
+pub mod oss;
+pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod settings;
+#[cfg(feature = "sftp")]
+pub mod sftp;
+#[cfg(any(feature = "abs", feature = "oss"))]
+mod signing;
 pub mod suite;
+#[cfg(any(feature = "sftp", feature = "webdav"))]
+mod temporary;
 pub mod url;
 pub mod v3;
 
@@ -145,6 +170,9 @@ pub trait Replica: Send + Sync {
     async fn tidy(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The writer is done: gives back what it holds of the replica for itself.
+    async fn close(&self) {}
 
     /// Everything that Litestream 0.3 left here, that is every object below `generations/` whatever its name, by path.
     /// None is an empty list.

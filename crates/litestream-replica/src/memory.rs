@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
 
+use crate::conditional::{Conditional, Outcome, Tag, When};
 use crate::env::{Disk, UnixMillis};
 use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, Source, v3};
 
@@ -16,6 +17,15 @@ pub struct Memory {
     disk: Arc<dyn Disk>,
     files: Arc<Mutex<Files>>,
     v3: Arc<Mutex<BTreeMap<String, (Bytes, UnixMillis)>>>,
+    small: Arc<Mutex<Small>>,
+    ignores_conditions: bool,
+}
+
+/// Objects that are written on conditions, each with its version.
+#[derive(Default)]
+struct Small {
+    objects: BTreeMap<String, (Bytes, Tag)>,
+    versions: u64,
 }
 
 /// By level, min TXID and max TXID: listings come out in their order.
@@ -28,7 +38,15 @@ impl Memory {
             disk,
             files: Arc::default(),
             v3: Arc::default(),
+            small: Arc::default(),
+            ignores_conditions: false,
         }
+    }
+
+    /// As some services do, it takes conditions and writes in any case.
+    pub fn ignoring_conditions(mut self) -> Memory {
+        self.ignores_conditions = true;
+        self
     }
 
     /// Puts an object of Litestream 0.3 there: nothing else writes such.
@@ -72,6 +90,10 @@ fn range(bytes: &Bytes, offset: u64, len: Option<u64>) -> Bytes {
 impl Replica for Memory {
     fn kind(&self) -> &'static str {
         "memory"
+    }
+
+    fn conditional(&self) -> Option<&dyn Conditional> {
+        Some(self)
     }
 
     fn location(&self) -> String {
@@ -160,6 +182,41 @@ impl Replica for Memory {
                 path,
                 "no such file",
             )),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Conditional for Memory {
+    async fn get(&self, name: &str) -> Result<Option<(Bytes, Tag)>> {
+        Ok(self.small.lock().objects.get(name).cloned())
+    }
+
+    async fn put(&self, name: &str, body: Bytes, when: When) -> Result<Outcome> {
+        let mut small = self.small.lock();
+        let tag = small.objects.get(name).map(|(_, tag)| tag);
+        let holds = match &when {
+            When::Always => true,
+            When::Absent => tag.is_none(),
+            When::Same(same) => tag == Some(same),
+        };
+        if !holds && !self.ignores_conditions {
+            return Ok(Outcome::Refused);
+        }
+        small.versions += 1;
+        let tag = Tag(small.versions.to_string());
+        small.objects.insert(name.to_owned(), (body, tag.clone()));
+        Ok(Outcome::Done(tag))
+    }
+
+    async fn delete(&self, name: &str, when: &Tag) -> Result<Outcome> {
+        let mut small = self.small.lock();
+        match small.objects.get(name) {
+            Some((_, tag)) if tag == when || self.ignores_conditions => {
+                small.objects.remove(name);
+                Ok(Outcome::Done(when.clone()))
+            }
+            _ => Ok(Outcome::Refused),
         }
     }
 }

@@ -156,6 +156,10 @@ impl Replica for Metered {
         self.inner.tidy().await
     }
 
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn list_v3(&self) -> Result<Vec<v3::Object>> {
         let work = self.inner.list_v3();
         self.run(Operation::List, 1, work, |_| 0).await

@@ -66,7 +66,8 @@ fn content(name: FileName, created: UnixMillis, len: usize, salt: u8) -> Bytes {
         min_txid: name.min,
         max_txid: name.max,
         timestamp_ms: created.0,
-        pre_apply_checksum: 0,
+        // A snapshot has none; every other file must.
+        pre_apply_checksum: if name.min.get() == 1 { 0 } else { 1 << 63 },
         wal_offset: 0,
         wal_size: 0,
         wal_salt1: 0,

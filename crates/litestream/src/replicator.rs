@@ -189,6 +189,8 @@ impl Replicator {
         // As long as something works on local files, the state folder is not given up.
         let mut ended = self.tasks_ended.clone();
         while ended.changed().await.is_ok() {}
+        let links = self.shared.links.iter();
+        futures_util::future::join_all(links.map(|link| link.replica.close())).await;
         let maker = self.maker.clone();
         let _ = self.env.spawn.offloaded(move || maker.sweep()).await; // else the next start does
         if self.worker.command(Command::Close(reply)).is_ok() {

@@ -30,6 +30,8 @@ use crate::upkeep::Upkeep;
 use crate::upkeep::merge::heavy_place;
 use crate::worker::{Command, Numbered};
 
+/// How often it is looked whether another writer's lease has ended.
+const HELD_WAIT: Duration = Duration::from_secs(2);
 /// The same error is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
@@ -94,6 +96,9 @@ impl Trouble {
         if !self.logged.as_ref().is_some_and(is_known) {
             tracing::error!(db = %name, replica = link.replica.kind(), error = %text, "replica sync error");
             self.logged = Some((text, now));
+        }
+        if matches!(error, Error::Replica(error) if error.is_held()) {
+            return HELD_WAIT;
         }
         self.backoff.next(env.entropy.next_u64())
     }

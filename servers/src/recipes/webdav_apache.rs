@@ -12,6 +12,18 @@ const BASIC_USERS: &str = "u:$apr1$abcdefgh$C5orPJWI8v4Qy8kOPQ1vA.\n";
 /// The same for the realm `dav`: the MD5 of `u:dav:p`.
 const DIGEST_USERS: &str = "u:dav:5e8f82c775b2816e9b41061669b52605\n";
 
+const MODULES: &[&str] = &[
+    "mpm_event",
+    "authz_core",
+    "authn_core",
+    "authn_file",
+    "authz_user",
+    "auth_basic",
+    "auth_digest",
+    "dav",
+    "dav_fs",
+];
+
 pub(super) struct Apache {
     /// Digest, else Basic.
     pub(super) digest: bool,
@@ -37,26 +49,15 @@ impl Recipe for Apache {
             dir = site.dir.display(),
             port = site.port(),
         );
-        for module in [
-            "mpm_event",
-            "authz_core",
-            "authn_core",
-            "authn_file",
-            "authz_user",
-            "auth_basic",
-            "auth_digest",
-            "dav",
-            "dav_fs",
-        ] {
-            config.push_str(&format!(
-                "LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so\n"
-            ));
-        }
-        config.push_str(&format!(
+        let modules = MODULES.iter().map(|module| {
+            format!("LoadModule {module}_module /usr/lib/apache2/modules/mod_{module}.so\n")
+        });
+        config.extend(modules);
+        config.extend([format!(
             "DAVLockDB {dir}/apache/locks\nDocumentRoot {dir}/data\n<Directory {dir}/data>\n  Dav On\n\
              \x20 AuthType {auth}\n  AuthName dav\n  AuthUserFile {dir}/users\n  Require valid-user\n</Directory>\n",
             dir = site.dir.display(),
-        ));
+        )]);
         std::fs::write(site.dir.join("httpd.conf"), config)?;
         Ok(())
     }

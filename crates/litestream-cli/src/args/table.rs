@@ -51,6 +51,7 @@ pub const COMMANDS: &[Command] = &[
     CONFIG_CHECK,
     CONFIG_SHOW,
     DATABASES,
+    DOCTOR,
     socket::INFO,
     socket::LIST,
     LTX,
@@ -363,6 +364,29 @@ terminal), none, bar, json (one object per line).",
 
 \t# Preview the restore plan without writing a database.
 \t$ litestream restore -dry-run -o /tmp/db file:///backup/app",
+};
+
+const DOCTOR: Command = Command {
+    name: "doctor",
+    summary: "finds out whether a storage does what a replica needs",
+    intro: "The doctor command tries out the storage of a replica: writing, reading, listing,
+times, deletion, and writing on a condition. It works in a folder of its own
+(.litestream-doctor) below the replica, and leaves what is there alone.",
+    usage: &[
+        "doctor [arguments] DB_PATH",
+        "doctor [arguments] REPLICA_URL",
+    ],
+    flags: &[CONFIG_FILE, NO_EXPANSION, JSON],
+    outro: "The exit code is 0 if a replica can be kept there, 2 if not, and 1 if that could
+not be found out.
+
+Examples:
+
+\t# Is this bucket good for a replica?
+\t$ litestream doctor s3://bucket/path
+
+\t# Try every replica of a database of the configuration.
+\t$ litestream doctor -config litestream.yml /path/to/db",
 };
 
 const VERIFY: Command = Command {

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod databases;
+pub mod doctor;
 pub mod generate;
 pub mod help;
 pub mod info;

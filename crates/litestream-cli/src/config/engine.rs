@@ -7,11 +7,12 @@ use std::time::Duration;
 use litestream::{Policy, Settings};
 use litestream_replica::env::Env;
 use litestream_replica::retry::Patience;
-use litestream_replica::settings::{self, Opening, Shared};
+use litestream_replica::settings::{self, Opening, Shared, Storage, Value};
 use litestream_replica::{Level, SharedReplica};
 
 use super::types::{Config, Entry, ReplicaEntry};
 use crate::failure::{Failure, Result};
+use crate::log;
 
 /// How often a database is looked at that is not to be looked at: events announce changes.
 const LOOK_RARELY: Duration = Duration::from_hours(1);
@@ -25,6 +26,8 @@ pub struct Clients {
     pub shared: Arc<Shared>,
     /// How long they try again.
     pub patience: Patience,
+    /// They write, so they take the lease where there is to be one.
+    pub writes: bool,
 }
 
 impl Clients {
@@ -33,8 +36,19 @@ impl Clients {
         Clients {
             shared: Shared::new(config.limits, env),
             patience,
+            writes: false,
         }
     }
+}
+
+/// Opens a replica whose secrets no log and no error shows from now on, whoever quotes them.
+pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
+    for (_, value) in storage.keys().iter() {
+        if let Value::Secret(secret) = value {
+            log::redact(secret.expose());
+        }
+    }
+    settings::open(storage, opening).map_err(Failure::new)
 }
 
 impl Entry {
@@ -46,14 +60,16 @@ impl Entry {
         env: &Env,
     ) -> Result<Vec<SharedReplica>> {
         let open = |replica: &ReplicaEntry| {
+            let mut access = replica.access.clone();
+            access.lease = access.lease.filter(|_| clients.writes);
             let opening = Opening {
                 env,
                 like: Some(path),
-                access: replica.access.clone(),
+                access,
                 shared: Arc::clone(&clients.shared),
                 patience: clients.patience,
             };
-            settings::open(&replica.storage, &opening).map_err(Failure::new)
+            open(&replica.storage, &opening)
         };
         self.replicas.iter().map(open).collect()
     }

@@ -75,7 +75,10 @@ impl Daemon {
             fleet,
             metrics: Arc::new(metrics),
             // The engine tries again by itself, and tells.
-            clients: Clients::new(&config, Patience::SHORT, env),
+            clients: Clients {
+                writes: true,
+                ..Clients::new(&config, Patience::SHORT, env)
+            },
             config: Mutex::new(Arc::new(config)),
             origin,
             log_level,

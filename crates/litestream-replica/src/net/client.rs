@@ -72,6 +72,14 @@ impl Client {
         })
     }
 
+    /// The same connections under other limits.
+    pub(crate) fn with_limits(&self, limits: Arc<Limits>) -> Client {
+        Client {
+            limits,
+            ..self.clone()
+        }
+    }
+
     /// The outside world that it was made with.
     pub(crate) fn env(&self) -> &Env {
         &self.env

@@ -36,7 +36,7 @@ impl Patience {
     };
     /// For a command that somebody waits for.
     pub const COMMAND: Patience = Patience {
-        first: Duration::from_secs(15),
+        first: Duration::from_secs(2),
         later: Duration::from_mins(1),
     };
     /// For a restore: what has begun should not be lost to an hour's quarter of bad network.
@@ -57,7 +57,7 @@ where
 {
     let begin = clock.monotonic();
     let mut backoff = Backoff::with_max(WAIT, WAIT_MAX);
-    loop {
+    for attempt in 1_u32.. {
         let error = match work().await {
             Ok(done) => return Ok(done),
             Err(error) => error,
@@ -65,7 +65,7 @@ where
         let wait = backoff.next(rand(clock));
         let passed = clock.monotonic().since(begin);
         if !error.is_retryable() || passed.saturating_add(wait) > patience() {
-            return Err(error);
+            return Err(error.at_attempt(attempt));
         }
         if wait >= WAIT_TOLD {
             tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "storage request failed, trying again");
@@ -74,6 +74,7 @@ where
         }
         clock.sleep_async(wait).await;
     }
+    unreachable!("attempts are not counted to their end")
 }
 
 /// See the [module](self).
@@ -164,6 +165,10 @@ impl Replica for Retrying {
         self.run(|| self.inner.tidy()).await
     }
 
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+
     async fn list_v3(&self) -> Result<Vec<v3::Object>> {
         self.run(|| self.inner.list_v3()).await
     }
@@ -200,7 +205,11 @@ mod tests {
         let replica = Retrying::new(Arc::new(faulty.clone()), env.clock.clone(), patience);
         let list = || replica.list(Level::L0, None, false);
         faulty.fail_always(Op::List, ErrorKind::Unreachable, When::Before);
-        assert!(list().await.unwrap_err().is_retryable());
+        let error = list().await.unwrap_err();
+        assert!(
+            error.is_retryable() && error.to_string().contains("[attempt 2]"),
+            "{error}"
+        );
         faulty.heal();
         assert!(list().await.is_ok());
         for kind in [ErrorKind::Throttled, ErrorKind::Unreachable] {

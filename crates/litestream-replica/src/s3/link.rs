@@ -13,15 +13,13 @@ use aws_sdk_s3::config::{
     Builder, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use super::sign::Every;
 use super::{connect, region};
 use crate::Result;
-use crate::limits::Rates;
 use crate::net;
-use crate::settings::{Opening, S3, Trust};
+use crate::settings::{Opening, S3};
 
 /// See the [module](self).
 pub(super) struct Link {
@@ -43,24 +41,13 @@ impl Link {
         trust
             .ca_files
             .extend(variable("AWS_CA_BUNDLE").map(PathBuf::from));
-        let name = name(&settings, &trust);
-        let make = || Link::new(settings, trust, opening);
-        if opening.access.rates == Rates::default() {
-            opening.shared.get(name, make)
-        } else {
-            make().map(Arc::new)
-        }
-    }
-
-    fn new(settings: S3, trust: Trust, opening: &Opening<'_>) -> Result<Link> {
-        let http = net::Client::new(net::Options {
-            trust,
-            ..net::Options::new(opening.env, &opening.limits())
-        })?;
-        Ok(Link {
-            settings,
-            http,
-            client: OnceCell::new(),
+        let http = opening.http(&trust)?;
+        opening.shared((settings.clone(), trust), || {
+            Ok(Link {
+                settings,
+                http,
+                client: OnceCell::new(),
+            })
         })
     }
 
@@ -129,18 +116,6 @@ impl Link {
             "environment",
         ))
     }
-}
-
-/// What is equal for equal settings and trust. Secrets are in it as a digest.
-fn name(settings: &S3, trust: &Trust) -> String {
-    let mut secrets = Sha256::new();
-    if let Some(key) = &settings.access_key {
-        for part in [&key.id, &key.secret] {
-            secrets.update((part.expose().len() as u64).to_le_bytes());
-            secrets.update(part.expose());
-        }
-    }
-    format!("{settings:?} {trust:?} {:?}", secrets.finalize())
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -11,6 +11,8 @@ use crate::{Error, Result};
 const LEASE_TIME: Duration = Duration::from_secs(30);
 /// Shorter ones are lost by any hiccup.
 const LEASE_TIME_MIN: Duration = Duration::from_secs(3);
+/// Longer ones are not believed by those who wait.
+pub(crate) const LEASE_TIME_MAX: Duration = Duration::from_mins(10);
 
 /// Whose certificates are accepted, and the own one. Paths are PEM files.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -89,10 +91,11 @@ fn pair(all: &Keys) -> Result<Option<(PathBuf, PathBuf)>> {
 
 fn lease(all: &Keys) -> Result<Option<Duration>> {
     let time = all.duration("lease-ttl").unwrap_or(LEASE_TIME);
-    if time < LEASE_TIME_MIN {
+    if !(LEASE_TIME_MIN..=LEASE_TIME_MAX).contains(&time) {
         return Err(Error::invalid(format_args!(
-            "lease-ttl must be at least {} s",
-            LEASE_TIME_MIN.as_secs()
+            "lease-ttl must be between {} s and {} min",
+            LEASE_TIME_MIN.as_secs(),
+            LEASE_TIME_MAX.as_secs() / 60
         )));
     }
     Ok(all.bool("lease").unwrap_or(false).then_some(time))

@@ -19,11 +19,12 @@ mod url;
 mod webdav;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
 pub use abs::Abs;
+#[cfg(feature = "http")]
+pub(crate) use access::LEASE_TIME_MAX;
 pub use access::{Access, Trust};
 pub use endpoint::assumed_http;
 pub use file::File;
@@ -366,10 +367,11 @@ impl<'a> Opening<'a> {
 /// What all replicas of a process share: connections, what is known of credentials, and the limits above all.
 pub struct Shared {
     limits: Arc<Limits>,
-    #[allow(dead_code, reason = "its users come one by one")]
-    /// By what they were made from. What nobody uses any more is made anew.
-    made: Mutex<HashMap<String, Weak<dyn Any + Send + Sync>>>,
+    /// Each with what it was made from. What nobody uses any more is made anew.
+    made: Mutex<Vec<(Thing, Weak<dyn Any + Send + Sync>)>>,
 }
+
+type Thing = Box<dyn Any + Send + Sync>;
 
 impl Shared {
     /// Nothing yet, and these limits above those of each replica.
@@ -380,22 +382,24 @@ impl Shared {
         })
     }
 
-    #[allow(dead_code, reason = "its users come one by one")]
-    /// What was made for that key before, or `make`s it: a thousand replicas in one bucket have one client.
-    pub(crate) fn get<T: Send + Sync + 'static>(
-        &self,
-        key: String,
-        make: impl FnOnce() -> Result<T>,
-    ) -> Result<Arc<T>> {
+    /// `make` may not ask for anything shared. What was made from that before, or `make`s it: a thousand replicas in one bucket have one client.
+    pub(crate) fn get<K, T>(&self, from: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
         let mut made = self.made.lock();
-        let there = made.get(&key).and_then(Weak::upgrade);
-        if let Some(there) = there.and_then(|any| any.downcast::<T>().ok()) {
+        made.retain(|(_, any)| any.strong_count() > 0);
+        let same = made
+            .iter()
+            .filter(|(thing, _)| thing.downcast_ref::<K>() == Some(&from));
+        let there = same.filter_map(|(_, any)| any.upgrade()?.downcast::<T>().ok());
+        if let Some(there) = { there }.next() {
             return Ok(there);
         }
         let new = Arc::new(make()?);
-        made.retain(|_, any| any.strong_count() > 0);
         let any: Arc<dyn Any + Send + Sync> = Arc::clone(&new) as _;
-        made.insert(key, Arc::downgrade(&any));
+        made.push((Box::new(from), Arc::downgrade(&any)));
         Ok(new)
     }
 }
@@ -409,6 +413,33 @@ impl Opening<'_> {
         let clock = Arc::clone(&self.env.clock);
         let above = Arc::clone(&self.shared.limits);
         Limits::new(self.access.rates, clock, Some(above))
+    }
+
+    /// `share`s what is made from that, unless the replica has limits of its own: those are in its client.
+    #[allow(dead_code, reason = "not all storage shares")]
+    pub(crate) fn shared<K, T>(&self, from: K, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>>
+    where
+        K: PartialEq + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+    {
+        if self.access.rates == Rates::default() {
+            self.shared.get(from, make)
+        } else {
+            make().map(Arc::new)
+        }
+    }
+
+    /// A client for HTTP that trusts whom the replica trusts. Those with equal trust share their connections.
+    #[cfg(feature = "http")]
+    pub(crate) fn http(&self, trust: &Trust) -> Result<crate::net::Client> {
+        let make = || {
+            crate::net::Client::new(crate::net::Options {
+                trust: trust.clone(),
+                ..crate::net::Options::new(self.env, &self.shared.limits)
+            })
+        };
+        let client = self.shared.get(trust.clone(), make)?;
+        Ok(client.with_limits(self.limits()))
     }
 }
 
@@ -424,16 +455,42 @@ pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
     }
     let replica = open_remote(storage, opening)?;
     let clock = Arc::clone(&opening.env.clock);
-    Ok(Arc::new(Retrying::new(replica, clock, opening.patience)))
+    let replica: SharedReplica = Arc::new(Retrying::new(replica, clock, opening.patience));
+    lease(replica, opening)
+}
+
+/// A writer that is to hold the lease gets it when it begins.
+fn lease(replica: SharedReplica, opening: &Opening<'_>) -> Result<SharedReplica> {
+    match opening.access.lease {
+        None => Ok(replica),
+        #[cfg(feature = "http")]
+        Some(ttl) => Ok(Arc::new(crate::lease::Leased::new(
+            replica,
+            crate::lease::owner(),
+            ttl,
+            opening.env,
+        )?)),
+        #[cfg(not(feature = "http"))]
+        Some(_) => Err(Error::invalid("leases are not part of this build")),
+    }
 }
 
 /// What is reached over a network, each request sent once.
 fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
-    let (env, limits) = (opening.env, &opening.limits());
-    let _ = (env, limits);
+    let _ = opening;
     match storage {
+        #[cfg(feature = "sftp")]
+        Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(sftp, opening)?)),
+        #[cfg(feature = "nats")]
+        Storage::Nats(nats) => Ok(Arc::new(crate::nats::NatsReplica::new(nats, opening)?)),
         #[cfg(feature = "s3")]
         Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, opening)?)),
+        #[cfg(feature = "abs")]
+        Storage::Abs(abs) => Ok(Arc::new(crate::abs::AbsReplica::new(abs, opening)?)),
+        #[cfg(feature = "gs")]
+        Storage::Gs(gs) => Ok(Arc::new(crate::gs::GsReplica::new(gs, opening)?)),
+        #[cfg(feature = "oss")]
+        Storage::Oss(oss) => Ok(Arc::new(crate::oss::OssReplica::new(oss, opening)?)),
         #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",

@@ -19,7 +19,7 @@ pub enum Login {
     },
     /// A file with both.
     Creds(String),
-    /// A public key.
+    /// The seed of a key, or a file that holds one.
     Nkey(Secret),
     /// Name and password.
     Password {
@@ -164,7 +164,8 @@ fn login(source: &Source) -> Login {
         return Login::Creds(path);
     }
     if let Some(key) = all.secret("nkey") {
-        return Login::Nkey(key);
+        // The public key alone proves nothing.
+        return Login::Nkey(all.secret("seed").unwrap_or(key));
     }
     let in_url = source
         .url
