@@ -152,7 +152,10 @@ fn without_credentials(
         _ if may_pass => (ErrorKind::Unreachable, NOT_LOADED),
         _ => (ErrorKind::Forbidden, NOT_LOADED),
     };
-    let text = format!("no credentials: {}", chain(error));
+    // The SDK writes a line for everything that it tried.
+    let tried = chain(error);
+    let tried: Vec<&str> = tried.lines().map(str::trim).collect();
+    let text = format!("no credentials: {}", tried.join("; "));
     Error::new(kind, op, subject, text).with_hint(hint)
 }
 
