@@ -24,9 +24,9 @@ use self::connect::Server;
 use self::get::{Indexes, Reading};
 use self::list::Listing;
 use self::meta::{chunk_subject, chunk_subjects, meta_subject, nuid_of};
-use crate::env::{Env, UnixMillis};
+use crate::env::UnixMillis;
 use crate::limits::Limits;
-use crate::settings::{Nats, Shared, Storage};
+use crate::settings::{Nats, Opening, Storage};
 use crate::{Error, FileInfo, Level, Replica, Result, Source, key, v3};
 
 /// Removals under way at once.
@@ -52,12 +52,8 @@ struct Place {
 
 impl NatsReplica {
     /// Contacts nothing. Replicas on one server share their connection.
-    pub fn new(
-        settings: &Nats,
-        env: &Env,
-        limits: &Arc<Limits>,
-        shared: &Shared,
-    ) -> Result<NatsReplica> {
+    pub fn new(settings: &Nats, opening: &Opening<'_>) -> Result<NatsReplica> {
+        let (env, shared) = (opening.env, &opening.shared);
         let name = settings.bucket.as_str();
         let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if !name.chars().all(is_letter) {
@@ -80,7 +76,7 @@ impl NatsReplica {
         Ok(NatsReplica {
             location: Storage::Nats(settings.clone()).location(),
             prefix: settings.path.clone(),
-            limits: Arc::clone(limits),
+            limits: opening.limits(),
             place,
         })
     }

@@ -131,3 +131,6 @@ impl Replica for S3Replica {
         Some(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -477,23 +477,12 @@ fn lease(replica: SharedReplica, opening: &Opening<'_>) -> Result<SharedReplica>
 
 /// What is reached over a network, each request sent once.
 fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
-    let (env, limits) = (opening.env, &opening.limits());
-    let _ = (env, limits);
+    let _ = opening;
     match storage {
         #[cfg(feature = "sftp")]
-        Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(
-            sftp,
-            env,
-            limits,
-            &opening.shared,
-        )?)),
+        Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(sftp, opening)?)),
         #[cfg(feature = "nats")]
-        Storage::Nats(nats) => Ok(Arc::new(crate::nats::NatsReplica::new(
-            nats,
-            env,
-            limits,
-            &opening.shared,
-        )?)),
+        Storage::Nats(nats) => Ok(Arc::new(crate::nats::NatsReplica::new(nats, opening)?)),
         #[cfg(feature = "s3")]
         Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, opening)?)),
         #[cfg(feature = "abs")]

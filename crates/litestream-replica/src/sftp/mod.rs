@@ -28,7 +28,7 @@ use crate::env::{Env, UnixMillis};
 use crate::header_times::HeaderTimes;
 use crate::limits::Limits;
 use crate::retry::resumed;
-use crate::settings::{Sftp, Shared};
+use crate::settings::{Opening, Sftp, Storage};
 use crate::temporary::{Temporary, is_leftover};
 use crate::{FileInfo, Level, Replica, Result, Source, key, v3};
 
@@ -50,19 +50,16 @@ pub struct SftpReplica {
 
 impl SftpReplica {
     /// Contacts nothing. Replicas on one server share their connection.
-    pub fn new(
-        settings: &Sftp,
-        env: &Env,
-        limits: &Arc<Limits>,
-        shared: &Shared,
-    ) -> Result<SftpReplica> {
+    pub fn new(settings: &Sftp, opening: &Opening<'_>) -> Result<SftpReplica> {
+        let env = opening.env;
+        let make = || Link::new(settings, env);
         Ok(SftpReplica {
-            location: crate::settings::Storage::Sftp(settings.clone()).location(),
+            location: Storage::Sftp(settings.clone()).location(),
             prefix: settings.path.clone(),
             concurrent_writes: settings.concurrent_writes,
             env: env.clone(),
-            limits: Arc::clone(limits),
-            link: shared.get(connect::key(settings), || Link::new(settings, env))?,
+            limits: opening.limits(),
+            link: opening.shared.get(connect::key(settings), make)?,
             times: HeaderTimes::default(),
             ready: Mutex::default(),
         })
