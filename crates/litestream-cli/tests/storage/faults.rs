@@ -190,19 +190,20 @@ fn behind_bytes(kind: Kind) -> Behind {
 }
 
 /// Connections of SSH or NATS break off while a restore reads: it goes on over others.
-fn connections_break_off(kind: Kind) {
+fn connections_break_off(kind: Kind, faults: &[(Mode, u64)]) {
     let behind = behind_bytes(kind);
     let bench = replicated(&behind, "breaks");
     let expected = oracle::image(&bench.db());
     let name = kind.name();
-    for (mode, times) in [
-        (Mode::CutAfter(1_000_000), 3),
-        (Mode::Truncate(1_500_000), 2),
-        (Mode::CutAfter(100), 2),
-    ] {
+    for (mode, times) in faults {
         let what = format!("{mode:?} on {name}");
-        behind.proxy.add(Fault::new(mode).times(times)).unwrap();
+        behind
+            .proxy
+            .add(Fault::new(mode.clone()).times(*times))
+            .unwrap();
+        let start = Instant::now();
         assert_same(&what, &expected, &bench.restored(&ours(), None));
+        println!("{what}: {:?}", start.elapsed());
         assert!(behind.proxy.struck() > 0, "{what}: no connection broke off");
         behind.proxy.clear();
     }
@@ -230,12 +231,19 @@ fn distance_costs_little(kind: Kind) {
 
 #[test]
 fn connections_of_ssh_break_off() {
-    connections_break_off(Kind::Sshd);
+    let faults = [
+        (Mode::CutAfter(1_000_000), 3),
+        (Mode::Truncate(1_500_000), 2),
+        (Mode::CutAfter(100), 2),
+    ];
+    connections_break_off(Kind::Sshd, &faults);
 }
 
 #[test]
 fn connections_of_nats_break_off() {
-    connections_break_off(Kind::Nats);
+    // What a reader was sent over a connection that breaks is missed only after a time.
+    let faults = [(Mode::CutAfter(1_000_000), 1), (Mode::CutAfter(100), 2)];
+    connections_break_off(Kind::Nats, &faults);
 }
 
 #[test]
@@ -246,4 +254,47 @@ fn ssh_from_afar() {
 #[test]
 fn nats_from_afar() {
     distance_costs_little(Kind::Nats);
+}
+
+/// A server that says nothing any more does not keep the daemon from ending when it is told to, and what it could not
+/// upload is there after the next run.
+fn silence_ends(behind: Behind) {
+    let bench = behind.bench("silence", "shutdown-sync-timeout: 2s");
+    let conn = app(&bench.db(), 4096, "NONE");
+    fill(&conn, 20, 1000);
+    bench.once(&ours());
+    let running = bench.start(&ours());
+    fill(&conn, 5, 1000);
+    std::thread::sleep(Duration::from_millis(1500));
+    behind.proxy.add(Fault::new(Mode::Stall(0))).unwrap();
+    fill(&conn, 5, 1000);
+    std::thread::sleep(Duration::from_millis(1500));
+    let start = Instant::now();
+    let code = bench.end(running);
+    let took = start.elapsed();
+    assert_eq!(code, Some(1), "{}", bench.log());
+    assert!(took < Duration::from_secs(15), "{took:?}\n{}", bench.log());
+    behind.proxy.clear();
+    bench.once(&ours());
+    bench.check("after silence");
+}
+
+#[test]
+fn silence_of_s3_ends() {
+    silence_ends(Behind::new(Kind::Moto));
+}
+
+#[test]
+fn silence_of_azure_ends() {
+    silence_ends(Behind::new(Kind::Azurite));
+}
+
+#[test]
+fn silence_of_ssh_ends() {
+    silence_ends(behind_bytes(Kind::Sshd));
+}
+
+#[test]
+fn silence_of_nats_ends() {
+    silence_ends(behind_bytes(Kind::Nats));
 }
