@@ -226,6 +226,8 @@ fn start(program: &Program, scratch: &Scratch, place: &Place, words: &[&str]) ->
     for (name, value) in &place.env {
         command.env(name, value);
     }
+    // The original refuses S3 where it is set.
+    command.env_remove("AWS_CA_BUNDLE");
     Running::start(&mut command, &scratch.log)
 }
 

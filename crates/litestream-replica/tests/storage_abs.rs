@@ -27,7 +27,8 @@ async fn objects() {
     let server = start(Kind::Azurite);
     let open = |name: &str| open(&storage(&place(&server, name)));
     storage_objects::v3(open).await;
-    storage_objects::large_and_many(&open("large")).await;
+    storage_objects::large(&open("large")).await;
+    storage_objects::many(&open("many")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,7 +20,8 @@ async fn conformance() {
 async fn objects() {
     let server = start(Kind::Oss);
     let replica = open(&storage(&place(&server, "large")));
-    storage_objects::large_and_many(&replica).await;
+    storage_objects::large(&replica).await;
+    storage_objects::many(&replica).await;
     replica.tidy().await.unwrap();
 }
 

@@ -1,13 +1,12 @@
 //! Two daemons on one replica: never do both write, and who waits goes on when it may.
 
-use std::path::Path;
 use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use litestream_servers::{Kind, Place, Server};
 
-use crate::bench::{Bench, OURS, Running};
+use crate::bench::{Bench, Running, ours};
 use crate::oracle::{self, app, fill};
 
 const TTL: Duration = Duration::from_secs(3);
@@ -29,7 +28,7 @@ fn signal(running: &Running, name: &str) {
 fn wait_for_state(bench: &Bench, when: &str) {
     let expected = oracle::image(&bench.db());
     let begin = Instant::now();
-    while bench.try_restored(Path::new(OURS)).as_ref() != Some(&expected) {
+    while bench.try_restored(&ours()).as_ref() != Some(&expected) {
         let waited = begin.elapsed();
         assert!(waited < 10 * TTL, "{when}: {waited:?}\n{}", bench.log());
         sleep(Duration::from_millis(200));
@@ -45,9 +44,9 @@ fn one_writer_at_a_time(kind: Kind) {
     fill(&conn_one, 50, 300);
     fill(&conn_two, 20, 900);
 
-    let first = one.start(Path::new(OURS));
+    let first = one.start(&ours());
     wait_for_state(&one, "the first writer begins");
-    let second = two.start(Path::new(OURS));
+    let second = two.start(&ours());
     two.wait_for_log(&format!("lease already held by {}", owner(&first)));
     for _ in 0..10 {
         fill(&conn_one, 2, 200);
@@ -101,10 +100,10 @@ fn a_service_that_ignores_conditions_is_refused_a_lease() {
     let server = Server::start(Kind::RcloneS3).unwrap();
     let bench = Bench::new("lease", leased(&server), "");
     fill(&app(&bench.db(), 4096, "NONE"), 5, 100);
-    let running = bench.start(Path::new(OURS));
+    let running = bench.start(&ours());
     bench.wait_for_log("ignores the condition");
     assert!(
-        bench.try_restored(Path::new(OURS)).is_none(),
+        bench.try_restored(&ours()).is_none(),
         "something was written"
     );
     drop(running);
