@@ -32,9 +32,9 @@ fn child(
     environment: &[(&str, &str)],
 ) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    NAMES.iter().for_each(|name| {
+    for name in NAMES {
         command.env_remove(name);
-    });
+    }
     let name = format!("s3::tests::amazon::{test}");
     command
         .args(["--exact", &name, "--nocapture", "--test-threads=1"])
@@ -163,7 +163,8 @@ async fn credentials_come_from_where_litestream_looks() {
         ("LITESTREAM_ACCESS_KEY_ID", "AKOURS"),
         ("LITESTREAM_SECRET_ACCESS_KEY", "SECRET"),
     ];
-    let cases: [(&str, &[(&str, &str)], &str); 6] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 6] = [
         ("amazon's variables", &KEY, "AKAMAZON"),
         ("our variables", &own, "AKOURS"),
         ("both", &[KEY[0], own[0], own[1]], "AKAMAZON"),
