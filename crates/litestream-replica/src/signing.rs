@@ -39,7 +39,7 @@ pub(crate) fn failed(op: &'static str, subject: &str, error: &reqsign_core::Erro
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(own) = inner.downcast_ref::<Error>() {
-            return Error::new(own.kind(), op, subject, format_args!("credentials: {own}"));
+            return own.no_credentials(op, subject);
         }
         cause = inner.source();
     }
@@ -53,7 +53,7 @@ pub(crate) fn failed(op: &'static str, subject: &str, error: &reqsign_core::Erro
     for more in error.context() {
         text = format!("{text}; {more}");
     }
-    Error::new(kind, op, subject, format_args!("credentials: {text}"))
+    Error::new(kind, op, subject, format_args!("no credentials: {text}"))
 }
 
 #[derive(Clone)]

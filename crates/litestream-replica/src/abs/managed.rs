@@ -66,14 +66,14 @@ impl ManagedIdentity {
         Some((url, ["metadata".to_owned(), "true".to_owned()]))
     }
 
-    /// Without the header that it wants, the service refuses at once: that it answers at all is what matters.
+    /// Without the header that it wants, the service refuses by 400; what answers otherwise is somebody else.
     async fn is_there(&self) -> bool {
         let Ok(url) = uri(&format!("{}/metadata/identity/oauth2/token", self.metadata)) else {
             return false;
         };
         let request = get(url);
         tokio::select! {
-            answer = self.client.send(OP, "", request) => answer.is_ok(),
+            answer = self.client.send(OP, "", request) => answer.is_ok_and(|answer| answer.status() == 400),
             () = self.client.env().clock.sleep_async(PROBE_MAX) => false,
         }
     }
@@ -188,7 +188,15 @@ mod tests {
         assert!(seen[1].head.starts_with(
             "GET /metadata/identity/oauth2/token?api-version=2018-02-01&resource=https%3A%2F%2Fstorage%2Eazure%2Ecom%2F HTTP"
         ), "{}", seen[1].head);
-        // Nothing that listens is no identity.
+        // A proxy that refuses is none, nor is nothing that listens.
+        let proxy = Server::start(vec![Reply::text(403, "Forbidden")]);
+        assert!(
+            identity(&proxy.url())
+                .token(|_| None)
+                .await
+                .unwrap()
+                .is_none()
+        );
         assert!(
             identity("http://127.0.0.1:1")
                 .token(|_| None)

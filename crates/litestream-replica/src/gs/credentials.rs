@@ -2,6 +2,8 @@
 //!
 //! Promise: what went wrong once is asked for anew the next time, so that a corrected file or right takes effect without a restart.
 
+use std::error::Error as StdError;
+
 use google_cloud_auth::credentials::{Builder, CacheableResource, Credentials};
 use google_cloud_auth::errors::CredentialsError;
 use http::{Extensions, HeaderMap};
@@ -34,6 +36,12 @@ impl Login {
         Login {
             credentials: Mutex::new(Some(credentials)),
         }
+    }
+
+    /// Whether there are credentials that have not failed yet.
+    #[cfg(test)]
+    pub(super) fn is_there(&self) -> bool {
+        self.credentials.lock().is_some()
     }
 
     /// Headers that allow a request.
@@ -83,9 +91,28 @@ impl Login {
 }
 
 fn failed(op: &'static str, subject: &str, error: &CredentialsError) -> Error {
-    let text = format!("credentials: {}", chain(error));
-    if error.is_transient() {
-        return Error::new(ErrorKind::Unreachable, op, subject, text).with_hint(HINT);
+    let text = format!("no credentials: {}", innermost(error));
+    let kind = if error.is_transient() {
+        ErrorKind::Unreachable
+    } else {
+        ErrorKind::Forbidden
+    };
+    Error::new(kind, op, subject, text).with_hint(HINT)
+}
+
+/// What really happened: around that, the chain's errors say the same in many words.
+fn innermost(error: &CredentialsError) -> String {
+    let mut causes = Vec::new();
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
     }
-    Error::new(ErrorKind::Forbidden, op, subject, text).with_hint(HINT)
+    match causes.as_slice() {
+        [.., outer, inner] if !outer.contains(inner.as_str()) && causes.len() > 2 => {
+            format!("{outer}: {inner}")
+        }
+        [.., inner] => inner.clone(),
+        [] => String::new(),
+    }
 }

@@ -410,3 +410,36 @@ async fn the_token_of_the_metadata_service_is_on_every_request() {
     assert_eq!(seen[1].header("authorization"), Some("Bearer t0ken"));
     assert_eq!(metadata.seen().len(), 1);
 }
+
+#[tokio::test]
+async fn without_a_token_it_is_said_why_and_asked_anew() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = settings::Storage::from_url("gs://box/db1");
+    let Ok(settings::Storage::Gs(settings)) = settings else {
+        panic!("another storage")
+    };
+    let env = real::env();
+    let opening = settings::Opening::command(&env);
+    let metadata = Server::with(|_| Some(Reply::text(403, "no account here")));
+    let credentials = mds::Builder::default().with_endpoint(metadata.url());
+    let login = Arc::new(Login::given(credentials.build().unwrap()));
+    let service = Service::new(
+        "box",
+        Some("127.0.0.1:1"),
+        opening.http(&opening.access.trust).unwrap(),
+        Some(login),
+    );
+    let replica = GsReplica {
+        service: Arc::new(service.unwrap()),
+        names: Names::Cleaned(settings.prefix),
+        location: String::new(),
+    };
+    let error = replica.list(Level::L0, None, false).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("no credentials: ") && text.contains("GOOGLE_APPLICATION_CREDENTIALS"),
+        "{text}"
+    );
+    assert!(text.len() < 600, "{text}");
+    assert!(!replica.service.login.as_ref().unwrap().is_there());
+}
