@@ -137,7 +137,13 @@ fn on_webdav_of_apache() {
 }
 
 #[test]
-#[ignore = "the servers must be built from source for half an hour"]
-fn on_s3_built_from_source() {
-    lives(&[Kind::S3sFs, Kind::Garage]);
+#[ignore = "the server must be built from source for minutes"]
+fn on_s3s_fs() {
+    lives(&[Kind::S3sFs]);
+}
+
+#[test]
+#[ignore = "the server must be built from source for half an hour"]
+fn on_garage() {
+    lives(&[Kind::Garage]);
 }
