@@ -29,6 +29,7 @@ mod rows;
 mod scratch;
 mod snapshot;
 mod stats;
+mod storage;
 mod verify;
 mod wal;
 mod workload;
@@ -58,6 +59,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("gap", gap::run),
     ("verify", verify::run),
     ("many", many::run),
+    ("storage", storage::run),
 ];
 
 fn main() -> ExitCode {

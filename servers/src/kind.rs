@@ -110,11 +110,18 @@ impl Kind {
     }
 
     /// Whether what was written is still there after a kill and a restart. Moto and the emulator of Google's storage
-    /// hold everything in memory. rclone's S3 keeps objects but not their metadata.
+    /// hold everything in memory, Azurite its list of blobs for up to five seconds. rclone's S3 keeps objects but not
+    /// their metadata.
     pub fn keeps_data(self) -> bool {
         !matches!(
             self,
-            Kind::Moto | Kind::MotoAuth | Kind::Oss | Kind::Gcs | Kind::GcsForOracle
+            Kind::Moto
+                | Kind::MotoAuth
+                | Kind::Oss
+                | Kind::Gcs
+                | Kind::GcsForOracle
+                | Kind::Azurite
+                | Kind::AzuriteSas
         )
     }
 

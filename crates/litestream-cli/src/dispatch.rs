@@ -23,7 +23,8 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 
 fn report(failure: &Failure) {
     if !failure.message.is_empty() {
-        out::complain(&format!("Error: {}", failure.message));
+        // Servers quote what they were sent.
+        out::complain(&log::cleaned(&format!("Error: {}", failure.message)));
     }
     if let Some(attempt) = &failure.attempt {
         out::complain(&format!("Try: {attempt}"));

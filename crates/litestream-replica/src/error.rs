@@ -143,6 +143,25 @@ impl Error {
         self
     }
 
+    /// The same failure, as why another operation had no credentials. A file that is missing there is none that is missing here.
+    #[cfg(any(feature = "abs", feature = "oss"))]
+    pub(crate) fn no_credentials(&self, op: &'static str, subject: &str) -> Error {
+        let kind = match self.0.kind {
+            kind @ (ErrorKind::Unreachable
+            | ErrorKind::Throttled
+            | ErrorKind::Interrupted
+            | ErrorKind::Invalid) => kind,
+            _ => ErrorKind::Forbidden,
+        };
+        let place = [self.0.op, &self.0.subject].join(" ");
+        let text = format_args!("no credentials: {}: {}", place.trim(), self.0.text);
+        let error = Error::new(kind, op, subject, text);
+        match &self.0.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+
     /// A failed operation on a local file.
     pub fn io(op: &'static str, path: &Path, error: &io::Error) -> Error {
         Error::new(
@@ -251,6 +270,25 @@ mod tests {
         assert_eq!(
             Error::new(ErrorKind::Throttled, "put", "", "slow down").to_string(),
             "put: slow down"
+        );
+    }
+
+    #[cfg(any(feature = "abs", feature = "oss"))]
+    #[test]
+    fn a_missing_file_of_credentials_is_no_missing_file() {
+        let missing = Error::io("read", Path::new("/token"), &io::ErrorKind::NotFound.into());
+        let error = missing.no_credentials("list", "p/");
+        assert_eq!(error.kind(), ErrorKind::Forbidden);
+        assert_eq!(
+            error.to_string(),
+            "list p/: no credentials: read /token: entity not found (check the credentials and permissions)"
+        );
+        let passing = Error::new(ErrorKind::Unreachable, "ask", "", "down").with_hint("wait");
+        let error = passing.no_credentials("list", "p/");
+        assert!(error.is_retryable());
+        assert_eq!(
+            error.to_string(),
+            "list p/: no credentials: ask: down (wait)"
         );
     }
 

@@ -53,39 +53,6 @@ pub(crate) fn v3_object(prefix: &str, path: &str) -> Result<String> {
     Err(Error::new(ErrorKind::Invalid, "read", path, text))
 }
 
-/// The level as S3 and OSS name it, below the prefix as it is written, down to the slash: `<prefix>/0000/`.
-#[cfg(any(feature = "s3", feature = "oss"))]
-pub(crate) fn verbatim_level(prefix: &str, level: Level) -> String {
-    format!("{prefix}/{:04x}/", level.get())
-}
-
-/// A file in S3 or OSS. The prefix is taken as it is: without one the key begins with a slash.
-#[cfg(any(feature = "s3", feature = "oss"))]
-pub(crate) fn verbatim(prefix: &str, level: Level, name: FileName) -> String {
-    format!("{}{name}", verbatim_level(prefix, level))
-}
-
-/// Something else in S3 or OSS, beside the levels: `<prefix>/<name>`, or `<name>` alone.
-#[cfg(any(feature = "s3", feature = "oss"))]
-pub(crate) fn verbatim_beside(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{prefix}/{name}")
-    }
-}
-
-/// What stands before the paths of Litestream 0.3 in object storage: the prefix cleaned, with its slash, or nothing.
-#[cfg(feature = "http")]
-pub(crate) fn before_v3(prefix: &str) -> String {
-    let clean = crate::url::clean_path(prefix);
-    match clean.as_str() {
-        "." => String::new(),
-        "/" => clean,
-        _ => clean + "/",
-    }
-}
-
 /// The name of a file while it is being written, beside its final name:
 /// `<final name>.<when, ms, 12 hex>-<random, 16 hex>.tmp`.
 pub(crate) fn temp_name(name: FileName, now_ms: i64, random: u64) -> String {
@@ -105,6 +72,71 @@ pub(crate) fn temp_begun_ms(file_name: &str) -> Option<i64> {
         return None;
     }
     i64::from_str_radix(begun, 16).ok()
+}
+
+/// The names of a replica's objects in storage that has no folders.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// `<prefix>/ltx/<level>/<file>`, all of it cleaned.
+    #[allow(dead_code, reason = "not every storage has its names like that")]
+    Cleaned(String),
+    /// `<prefix>/<level as 4 hex digits>/<file>`, the prefix as it was given.
+    #[allow(dead_code, reason = "not every storage has its names like that")]
+    Verbatim(String),
+}
+
+#[cfg(feature = "http")]
+impl Names {
+    /// What the names of a level's files begin with, to its last slash.
+    pub(crate) fn level(&self, level: Level) -> String {
+        match self {
+            Names::Cleaned(prefix) => {
+                crate::url::clean_path(&joined(prefix, &format!("ltx/{level}"))) + "/"
+            }
+            Names::Verbatim(prefix) => format!("{prefix}/{:04x}/", level.get()),
+        }
+    }
+
+    /// A file's name.
+    pub(crate) fn file(&self, level: Level, name: FileName) -> String {
+        format!("{}{name}", self.level(level))
+    }
+
+    /// The name of something beside the levels, the prefix as it was given.
+    #[allow(dead_code, reason = "not every storage has such")]
+    pub(crate) fn beside(&self, name: &str) -> String {
+        let (Names::Cleaned(prefix) | Names::Verbatim(prefix)) = self;
+        joined(prefix, name)
+    }
+
+    /// What stands before the paths of Litestream 0.3: the prefix cleaned, with its slash, or nothing.
+    #[allow(dead_code, reason = "not every storage asks for it")]
+    pub(crate) fn before_v3(&self) -> String {
+        let (Names::Cleaned(prefix) | Names::Verbatim(prefix)) = self;
+        let clean = crate::url::clean_path(prefix);
+        match clean.as_str() {
+            "." => String::new(),
+            "/" => clean,
+            _ => clean + "/",
+        }
+    }
+
+    /// The name of something else below the root, which is cleaned.
+    pub(crate) fn other(&self, path: &str) -> String {
+        let (Names::Cleaned(prefix) | Names::Verbatim(prefix)) = self;
+        crate::url::clean_path(&joined(prefix, path))
+    }
+}
+
+/// Without a slash before it if there is no prefix.
+#[cfg(feature = "http")]
+fn joined(prefix: &str, path: &str) -> String {
+    if prefix.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{prefix}/{path}")
+    }
 }
 
 /// What the chunks of one object in an object store are told apart by: `ls<when, ms, 12 hex><random, 16 hex>`.
@@ -155,6 +187,56 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "http")]
+    #[test]
+    fn what_stands_beside_the_levels() {
+        let names = |prefix: &str| Names::Verbatim(prefix.to_owned());
+        assert_eq!(names("").beside("lock.json"), "lock.json");
+        assert_eq!(names("a/").beside("lock.json"), "a//lock.json");
+        for (prefix, before) in [
+            ("", ""),
+            (".", ""),
+            ("/", "/"),
+            ("/lead", "/lead/"),
+            ("a//b/", "a/b/"),
+            ("./x", "x/"),
+        ] {
+            assert_eq!(names(prefix).before_v3(), before, "{prefix}");
+        }
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn names_of_objects() {
+        let name = FileName::single(Txid::new(0x1f));
+        let (zero, nine) = (Level::L0, Level::SNAPSHOT);
+        for (prefix, level, v3) in [
+            ("", "ltx/0/", "generations"),
+            (".", "ltx/0/", "generations"),
+            ("u", "u/ltx/0/", "u/generations"),
+            ("a//b/", "a/b/ltx/0/", "a/b/generations"),
+            ("/lead", "/lead/ltx/0/", "/lead/generations"),
+        ] {
+            let names = Names::Cleaned(prefix.to_owned());
+            assert_eq!(names.level(zero), level);
+            assert_eq!(names.other("generations"), v3);
+            let file = level.to_owned() + "000000000000001f-000000000000001f.ltx";
+            assert_eq!(names.file(zero, name), file);
+        }
+        for (prefix, level, v3) in [
+            ("", "/0009/", "generations"),
+            (".", "./0009/", "generations"),
+            ("u", "u/0009/", "u/generations"),
+            ("tr/", "tr//0009/", "tr/generations"),
+            ("a//b", "a//b/0009/", "a/b/generations"),
+            ("/lead", "/lead/0009/", "/lead/generations"),
+        ] {
+            let names = Names::Verbatim(prefix.to_owned());
+            assert_eq!(names.level(nine), level);
+            assert_eq!(names.other("generations"), v3);
+        }
+    }
+
     #[cfg(any(feature = "sftp", feature = "nats", feature = "webdav"))]
     #[test]
     fn layout_where_names_are_text() {
@@ -198,39 +280,6 @@ mod tests {
             "lsé18bcfe568000000000000000abc",
         ] {
             assert_eq!(chunks_begun_ms(other), None, "{other}");
-        }
-    }
-
-    #[cfg(any(feature = "s3", feature = "oss"))]
-    #[test]
-    fn prefixes_are_taken_verbatim_where_litestream_does() {
-        let name = FileName::single(Txid::new(1));
-        for (prefix, begin) in [
-            (".", "./0000/"),
-            ("", "/0000/"),
-            ("u", "u/0000/"),
-            ("tr/", "tr//0000/"),
-            ("/lead", "/lead/0000/"),
-            ("a//b", "a//b/0000/"),
-            ("./x", "./x/0000/"),
-        ] {
-            assert_eq!(
-                verbatim(prefix, Level::L0, name),
-                format!("{begin}0000000000000001-0000000000000001.ltx")
-            );
-        }
-        assert_eq!(verbatim_level("p", Level::SNAPSHOT), "p/0009/");
-        assert_eq!(verbatim_beside("", "lock.json"), "lock.json");
-        assert_eq!(verbatim_beside("a/", "lock.json"), "a//lock.json");
-        for (prefix, before) in [
-            ("", ""),
-            (".", ""),
-            ("/", "/"),
-            ("/lead", "/lead/"),
-            ("a//b/", "a/b/"),
-            ("./x", "x/"),
-        ] {
-            assert_eq!(before_v3(prefix), before, "{prefix}");
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! [`Replica`] is the contract that every storage backend keeps; [`suite`] is the test that it does.
 
+#[cfg(feature = "abs")]
+pub mod abs;
 #[cfg(any(feature = "sftp", feature = "nats"))]
 mod blocks;
 pub mod chain;
@@ -12,6 +14,8 @@ pub mod env;
 mod error;
 pub mod faulty;
 pub mod file;
+#[cfg(feature = "gs")]
+pub mod gs;
 #[cfg(any(feature = "sftp", feature = "webdav"))]
 mod header_times;
 pub mod key;
@@ -25,6 +29,10 @@ pub mod nats;
 #[cfg(feature = "http")]
 #[allow(dead_code, unused_imports, reason = "its users come one by one")]
 mod net;
+#[cfg(any(feature = "abs", feature = "gs", feature = "oss"))]
+mod object;
+#[cfg(feature = "oss")]
+pub mod oss;
 pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]
@@ -32,6 +40,8 @@ pub mod s3;
 pub mod settings;
 #[cfg(feature = "sftp")]
 pub mod sftp;
+#[cfg(any(feature = "abs", feature = "oss"))]
+mod signing;
 pub mod suite;
 #[cfg(any(feature = "sftp", feature = "webdav"))]
 mod temporary;

@@ -2,7 +2,7 @@
 
 use litestream_replica::env::Env;
 use litestream_replica::probe::{self, Finding, Verdict};
-use litestream_replica::settings::{self, Access, Opening, Storage};
+use litestream_replica::settings::{Access, Opening, Storage};
 use serde::Serialize;
 
 use super::runtime;
@@ -127,8 +127,8 @@ async fn examine(
         },
         ..Opening::command(env)
     };
-    let replica = settings::open(storage, &opening).map_err(Failure::new)?;
-    let scratch = settings::open(&storage.below(SCRATCH), &opening).map_err(Failure::new)?;
+    let replica = config::open(storage, &opening)?;
+    let scratch = config::open(&storage.below(SCRATCH), &opening)?;
     let tell = |finding: &Finding| {
         if !quiet {
             let row = Row::from(finding);

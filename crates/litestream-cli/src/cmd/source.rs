@@ -7,7 +7,7 @@ use litestream::Settings;
 use litestream_replica::SharedReplica;
 use litestream_replica::env::Env;
 use litestream_replica::retry::Patience;
-use litestream_replica::settings::{self, Opening, Storage, shown_url};
+use litestream_replica::settings::{Opening, Storage, shown_url};
 
 use crate::args::Parsed;
 use crate::config::{self, Clients};
@@ -63,14 +63,11 @@ impl Source {
 
     fn replica(url: &str, patience: Patience, env: &Env) -> Result<Source> {
         let storage = Storage::from_url(url).map_err(Failure::new)?;
-        let replica = settings::open(
-            &storage,
-            &Opening {
-                patience,
-                ..Opening::command(env)
-            },
-        )
-        .map_err(Failure::new)?;
+        let opening = Opening {
+            patience,
+            ..Opening::command(env)
+        };
+        let replica = config::open(&storage, &opening)?;
         Ok(Source {
             name: shown_url(url),
             database: None,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use litestream::{Policy, Settings};
 use litestream_replica::env::Env;
 use litestream_replica::retry::Patience;
-use litestream_replica::settings::{self, Opening, Shared};
+use litestream_replica::settings::{self, Opening, Shared, Storage, Value};
 use litestream_replica::{Level, SharedReplica};
 
 use super::types::{Config, Entry, ReplicaEntry};
 use crate::failure::{Failure, Result};
+use crate::log;
 
 /// How often a database is looked at that is not to be looked at: events announce changes.
 const LOOK_RARELY: Duration = Duration::from_hours(1);
@@ -40,6 +41,16 @@ impl Clients {
     }
 }
 
+/// Opens a replica whose secrets no log and no error shows from now on, whoever quotes them.
+pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
+    for (_, value) in storage.keys().iter() {
+        if let Value::Secret(secret) = value {
+            log::redact(secret.expose());
+        }
+    }
+    settings::open(storage, opening).map_err(Failure::new)
+}
+
 impl Entry {
     /// Clients of its replicas, for the database at `path`; contacts nobody.
     pub fn open_replicas(
@@ -58,7 +69,7 @@ impl Entry {
                 shared: Arc::clone(&clients.shared),
                 patience: clients.patience,
             };
-            settings::open(&replica.storage, &opening).map_err(Failure::new)
+            open(&replica.storage, &opening)
         };
         self.replicas.iter().map(open).collect()
     }

@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 use litestream_replica::env::{Disk, Env, Kind};
 
 pub use dir::scan;
-pub use engine::Clients;
+pub use engine::{Clients, open};
 pub use types::*;
 
 use self::findings::{At, Findings};

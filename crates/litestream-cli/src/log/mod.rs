@@ -32,7 +32,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 pub use crate::config::LogKind as Kind;
 use crate::config::Logging;
 use record::{Attribute, Record, Source, Value};
-pub use redact::redact;
+pub use redact::{cleaned, redact};
 use repeat::{Repeats, Verdict};
 
 /// Where log lines go.

@@ -107,6 +107,12 @@ impl Answer {
         Ok(all.freeze())
     }
 
+    /// That it is not what it should be.
+    pub(crate) fn failed(&self, kind: ErrorKind, text: &str) -> Error {
+        let text = format!("{}: {text}", self.host);
+        Error::new(kind, self.op, self.subject.as_str(), text)
+    }
+
     fn body_ended(&self) -> bool {
         http_body::Body::is_end_stream(&self.body)
     }

@@ -174,3 +174,32 @@ fn dates() {
     assert_eq!(millis.0, 784_111_777_000);
     assert!(date_millis("yesterday").is_none());
 }
+
+#[tokio::test]
+async fn payloads_in_a_chain_are_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    #[allow(clippy::disallowed_methods, reason = "a file of the test")]
+    std::fs::write(&path, b"0123456789").unwrap();
+    let env = real::env();
+    let file = Payload::of(&crate::Source::File(path), &env).await.unwrap();
+    let bytes = |text: &'static str| Payload::Bytes(text.into());
+    let chain = Payload::Chain(vec![
+        bytes("ab"),
+        Payload::Chain(vec![Payload::empty(), file.part(2, 5)]),
+        bytes("yz"),
+    ]);
+    assert_eq!(chain.len(), 9);
+    assert_eq!(chain.load(&env).await.unwrap(), "ab23456yz");
+    assert_eq!(chain.part(1, 3).load(&env).await.unwrap(), "b23");
+    let digest = Payload::Bytes("ab23456yz".into()).md5(&env).await.unwrap();
+    assert_eq!(chain.md5(&env).await.unwrap(), digest);
+    let server = scripted::Server::start(vec![scripted::Reply::text(200, "")]);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(uri(&server.url()).unwrap())
+        .body(chain)
+        .unwrap();
+    client(IDLE_MAX).succeed("put", "x", request).await.unwrap();
+    assert_eq!(server.seen()[0].body, b"ab23456yz");
+}

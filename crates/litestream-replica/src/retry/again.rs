@@ -36,7 +36,7 @@ impl Patience {
     };
     /// For a command that somebody waits for.
     pub const COMMAND: Patience = Patience {
-        first: Duration::from_secs(15),
+        first: Duration::from_secs(2),
         later: Duration::from_mins(1),
     };
     /// For a restore: what has begun should not be lost to an hour's quarter of bad network.

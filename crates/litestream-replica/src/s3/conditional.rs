@@ -10,7 +10,7 @@ use super::errors;
 use super::put::require_tag;
 use super::sse::with_customer_key;
 use crate::conditional::{Conditional, Outcome, Tag, When};
-use crate::{Error, ErrorKind, Result, key};
+use crate::{Error, ErrorKind, Result};
 
 /// Nothing that is kept so is larger.
 const BYTES_MAX: usize = 1 << 20;
@@ -19,7 +19,7 @@ const BYTES_MAX: usize = 1 << 20;
 impl Conditional for S3Replica {
     async fn get(&self, name: &str) -> Result<Option<(Bytes, Tag)>> {
         let service = &self.service;
-        let key = key::verbatim_beside(&service.settings.prefix, name);
+        let key = service.names.beside(name);
         let subject = || service.subject(&key);
         let request = service.client().await?.get_object();
         let request = with_customer_key!(request, service)
@@ -49,7 +49,7 @@ impl Conditional for S3Replica {
 
     async fn put(&self, name: &str, body: Bytes, when: When) -> Result<Outcome> {
         let service = &self.service;
-        let key = key::verbatim_beside(&service.settings.prefix, name);
+        let key = service.names.beside(name);
         let kind = match name.rsplit_once('.') {
             Some((_, "json")) => "application/json",
             _ => "application/octet-stream",
@@ -77,7 +77,7 @@ impl Conditional for S3Replica {
 
     async fn delete(&self, name: &str, when: &Tag) -> Result<Outcome> {
         let service = &self.service;
-        let key = key::verbatim_beside(&service.settings.prefix, name);
+        let key = service.names.beside(name);
         let request = service.client().await?.delete_object();
         let request = request
             .bucket(&service.settings.bucket)

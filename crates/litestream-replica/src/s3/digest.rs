@@ -1,21 +1,15 @@
 //! Digests of what is sent, taken from the disk block by block before it goes out: no part of an upload is held in memory.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
 use sha2::{Digest, Sha256};
 
-use crate::env::{Disk, Env};
+use crate::Result;
+use crate::env::Env;
 use crate::net::Payload;
-use crate::{Error, Result};
-
-/// How much of a file is read at a time.
-const BLOCK_BYTES: u64 = 256 << 10;
-/// More is not hashed where other tasks wait.
-const INLINE_BYTES_MAX: u64 = 64 << 10;
 
 /// Which ones are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,58 +34,14 @@ pub(super) async fn digests(payload: &Payload, wanted: Wanted, env: &Env) -> Res
     if wanted == NONE {
         return Ok(Digests::default());
     }
-    match payload {
-        Payload::Bytes(bytes) if payload.len() <= INLINE_BYTES_MAX => {
-            let mut run = Run::new(wanted);
-            run.add(bytes);
-            Ok(run.end())
-        }
-        Payload::Bytes(bytes) => {
-            let bytes = bytes.clone();
-            let work = move || {
-                let mut run = Run::new(wanted);
-                run.add(&bytes);
-                run.end()
-            };
-            let done = env.spawn.offloaded(work).await;
-            done.map_err(|e| Error::io("hash", "a part".as_ref(), &e))
-        }
-        Payload::File { path, offset, len } => {
-            let (disk, at) = (Arc::clone(&env.disk), path.clone());
-            let (offset, len) = (*offset, *len);
-            let work = move || of_file(&*disk, &at, offset, len, wanted);
-            let done = env.spawn.offloaded(work).await;
-            done.and_then(|done| done)
-                .map_err(|e| Error::io("read", path, &e))
-        }
-    }
+    let run = payload.fold(env, Run::new(wanted), Run::add).await?;
+    Ok(run.end())
 }
 
 const NONE: Wanted = Wanted {
     sha256: false,
     crc32: false,
 };
-
-fn of_file(
-    disk: &dyn Disk,
-    path: &std::path::Path,
-    mut offset: u64,
-    mut len: u64,
-    wanted: Wanted,
-) -> std::io::Result<Digests> {
-    let file = disk.open(path)?;
-    let mut block = vec![0; len.min(BLOCK_BYTES) as usize];
-    let mut run = Run::new(wanted);
-    while len > 0 {
-        let now = len.min(BLOCK_BYTES);
-        let part = &mut block[..now as usize];
-        file.read_exact_at(part, offset)?;
-        run.add(part);
-        offset += now;
-        len -= now;
-    }
-    Ok(run.end())
-}
 
 struct Run {
     sha256: Option<Sha256>,

@@ -18,6 +18,7 @@ mod region;
 mod service;
 mod sign;
 mod sse;
+mod talk;
 mod tidy;
 mod times;
 
@@ -131,3 +132,6 @@ impl Replica for S3Replica {
         Some(self)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,14 +10,16 @@ use super::digest::Wanted;
 use super::link::Link;
 use super::sse::CustomerKey;
 use crate::env::Env;
+use crate::key::Names;
 use crate::settings::{Opening, S3};
-use crate::{Level, Result, key};
+use crate::{Level, Result};
 
 /// See the [module](self).
 pub(super) struct Service {
     pub(super) settings: S3,
     pub(super) env: Env,
     pub(super) customer_key: Option<CustomerKey>,
+    pub(super) names: Names,
     link: Arc<Link>,
 }
 
@@ -27,6 +29,7 @@ impl Service {
             settings: settings.clone(),
             env: opening.env.clone(),
             customer_key: CustomerKey::read(&settings.encryption)?,
+            names: Names::Verbatim(settings.prefix.clone()),
             link: Link::of(settings, opening)?,
         })
     }
@@ -56,16 +59,16 @@ impl Service {
 
     /// The beginning of all keys of a level.
     pub(super) fn level(&self, level: Level) -> String {
-        key::verbatim_level(&self.settings.prefix, level)
+        self.names.level(level)
     }
 
     /// A file's key.
     pub(super) fn key(&self, level: Level, name: ltx::FileName) -> String {
-        key::verbatim(&self.settings.prefix, level, name)
+        self.names.file(level, name)
     }
 
     /// What stands before the paths of Litestream 0.3.
     pub(super) fn before_v3(&self) -> String {
-        key::before_v3(&self.settings.prefix)
+        self.names.before_v3()
     }
 }

@@ -56,7 +56,7 @@ impl Abs {
         (service, &self.bucket, &self.prefix)
     }
 
-    pub(super) fn location(&self) -> String {
+    pub(crate) fn location(&self) -> String {
         let account = self.account_name.as_ref().map(|name| format!("{name}@"));
         format!(
             "abs://{}{}/{}",

@@ -477,8 +477,7 @@ fn lease(replica: SharedReplica, opening: &Opening<'_>) -> Result<SharedReplica>
 
 /// What is reached over a network, each request sent once.
 fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
-    let (env, limits) = (opening.env, &opening.limits());
-    let _ = (env, limits);
+    let _ = opening;
     match storage {
         #[cfg(feature = "sftp")]
         Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(sftp, opening)?)),
@@ -490,6 +489,12 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
         Storage::Nats(nats) => Ok(Arc::new(crate::nats::NatsReplica::new(nats, opening)?)),
         #[cfg(feature = "s3")]
         Storage::S3(s3) => Ok(Arc::new(crate::s3::S3Replica::new(s3, opening)?)),
+        #[cfg(feature = "abs")]
+        Storage::Abs(abs) => Ok(Arc::new(crate::abs::AbsReplica::new(abs, opening)?)),
+        #[cfg(feature = "gs")]
+        Storage::Gs(gs) => Ok(Arc::new(crate::gs::GsReplica::new(gs, opening)?)),
+        #[cfg(feature = "oss")]
+        Storage::Oss(oss) => Ok(Arc::new(crate::oss::OssReplica::new(oss, opening)?)),
         #[allow(unreachable_patterns, reason = "where everything is built in")]
         other => Err(Error::invalid(format_args!(
             "replica type \"{}\" is not part of this build",

@@ -1,11 +1,12 @@
 //! Alibaba Cloud Object Storage.
 
-use super::endpoint::with_scheme;
+use super::endpoint::{host, with_scheme};
 use super::{AccessKey, Keys, Source, Value};
 use crate::Result;
 
 const REGION: &str = "cn-hangzhou";
 const CONCURRENCY: u32 = 3;
+const INTERNAL: &str = "-internal.aliyuncs.com";
 
 /// Settings of a replica in Alibaba Cloud Object Storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +30,11 @@ pub struct Oss {
 impl Oss {
     pub(super) fn read(source: &Source) -> Result<Oss> {
         source.refuse_beside_url("oss", &["path", "bucket"])?;
-        let (bucket, region) = source.url.map_or((None, None), |url| split_host(&url.host));
+        let host = source.url.map_or("", |url| url.host.as_str());
+        let (bucket, region) = split_host(host);
+        // The host of Alibaba's own network is only reached by its name.
+        let internal = region.filter(|_| host.strip_suffix(INTERNAL).is_some());
+        let internal = internal.map(|region| format!("oss-{region}{INTERNAL}"));
         let concurrency = source
             .all
             .int("concurrency")
@@ -43,7 +48,11 @@ impl Oss {
                 .text("region")
                 .or(region.map(str::to_owned))
                 .unwrap_or_else(|| REGION.to_owned()),
-            endpoint: source.all.text("endpoint").map(|e| with_scheme(&e)),
+            endpoint: source
+                .all
+                .text("endpoint")
+                .or(internal)
+                .map(|e| with_scheme(&e)),
             part_size: source.all.size("part-size").filter(|bytes| *bytes > 0),
             concurrency: concurrency.filter(|n| *n > 0).unwrap_or(CONCURRENCY),
         })
@@ -51,7 +60,10 @@ impl Oss {
 
     /// Endpoint or region, bucket and prefix.
     pub(super) fn place(&self) -> (Option<&String>, &str, &str) {
-        (self.endpoint.as_ref(), &self.bucket, &self.prefix)
+        // Names of Alibaba's buckets are one of a kind, whichever host they are asked from.
+        let endpoint = self.endpoint.as_ref();
+        let other = endpoint.filter(|endpoint| !host(endpoint).ends_with(".aliyuncs.com"));
+        (other, &self.bucket, &self.prefix)
     }
 
     pub(super) fn keys(&self) -> Keys {
