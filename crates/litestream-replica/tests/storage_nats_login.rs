@@ -68,7 +68,10 @@ impl Nats {
     }
 
     async fn make_bucket(&self, login: ConnectOptions) {
-        let client = login.connect(("127.0.0.1", self.port)).await.unwrap();
+        let client = login
+            .connect(format!("127.0.0.1:{}", self.port))
+            .await
+            .unwrap();
         let config = object_store::Config {
             bucket: "b".to_owned(),
             ..object_store::Config::default()
@@ -265,7 +268,10 @@ async fn s15_tls_and_client_certificates() {
         .require_tls(true)
         .add_root_certificates(ca.clone().into())
         .add_client_certificate(cert.clone().into(), key.clone().into());
-    let client = login.connect(("localhost", nats.port)).await.unwrap();
+    let client = login
+        .connect(format!("localhost:{}", nats.port))
+        .await
+        .unwrap();
     let bucket = object_store::Config {
         bucket: "b".to_owned(),
         ..object_store::Config::default()

@@ -1,6 +1,5 @@
 //! Folders on the server: what is in them, and making them.
 
-use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use super::request::{Asking, Server, refused};
@@ -133,6 +132,7 @@ pub(super) async fn make(server: &Server, folder: &str) -> Result<()> {
         result = make_one(server, &folder[..ends[at - 1]]).await;
         match &result {
             Ok(()) => break,
+            // No folder above it, in the words of one server or another.
             Err(e) if e.is_not_found() || e.kind() == ErrorKind::Invalid => at -= 1,
             Err(_) => return result,
         }
@@ -150,15 +150,19 @@ pub(super) async fn make(server: &Server, folder: &str) -> Result<()> {
 /// Makes one folder; one that is there is fine.
 async fn make_one(server: &Server, folder: &str) -> Result<()> {
     let path = format!("{folder}/");
-    let answer = server
-        .send(Asking::new("create folder", "MKCOL", &path))
-        .await?;
-    match answer.status() {
-        StatusCode::OK
-        | StatusCode::CREATED
-        | StatusCode::NO_CONTENT
-        | StatusCode::METHOD_NOT_ALLOWED => Ok(()),
-        _ => Err(refused(answer).await),
+    let asking = Asking::new("create folder", "MKCOL", &path);
+    let answer = server.send(asking).await?;
+    match answer.status().as_u16() {
+        200 | 201 | 204 | 405 => return Ok(()),
+        404 | 409 => return Err(refused(answer).await),
+        _ => {}
+    }
+    let error = refused(answer).await;
+    // Another writer may have been faster: not every server says so.
+    let asking = Asking::new("create folder", "PROPFIND", &path).header("depth", "0");
+    match server.send(asking).await?.status().as_u16() {
+        207 => Ok(()),
+        _ => Err(error),
     }
 }
 

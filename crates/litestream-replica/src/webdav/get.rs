@@ -1,5 +1,9 @@
 //! Reading a file, or a part of one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::header::{CONTENT_RANGE, ETAG};
@@ -12,6 +16,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// No file reaches beyond; servers stumble over larger numbers.
 const OFFSET_MAX: u64 = 1 << 53;
+/// By the standard a server removes a file before it moves another one to its name, so for a moment there is none.
+const LOOKS_MAX: u32 = 4;
+const LOOK_WAIT: Duration = Duration::from_millis(25);
 
 /// Up to `len` bytes (all, if `None`) from `offset`.
 pub(super) async fn read(
@@ -20,7 +27,7 @@ pub(super) async fn read(
     offset: u64,
     len: Option<u64>,
 ) -> Result<Bytes> {
-    let clock = std::sync::Arc::clone(&server.env().clock);
+    let clock = Arc::clone(&server.env().clock);
     if len == Some(0) || offset >= OFFSET_MAX {
         // Says whether it is there.
         server
@@ -28,12 +35,21 @@ pub(super) async fn read(
             .await?;
         return Ok(Bytes::new());
     }
-    let download = Download {
-        server,
-        path,
-        version: Mutex::default(),
-    };
-    resumed(&download, offset, len, &*clock).await
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let download = Download {
+            server,
+            path,
+            version: Mutex::default(),
+            is_missing: AtomicBool::new(false),
+        };
+        let read = resumed(&download, offset, len, &*clock).await;
+        if read.is_ok() || looks == LOOKS_MAX || !download.is_missing.load(Ordering::Relaxed) {
+            return read;
+        }
+        clock.sleep_async(LOOK_WAIT).await;
+    }
 }
 
 struct Download<'a> {
@@ -41,6 +57,7 @@ struct Download<'a> {
     path: &'a str,
     /// Of what has come so far.
     version: Mutex<Option<String>>,
+    is_missing: AtomicBool,
 }
 
 impl Download<'_> {
@@ -94,7 +111,12 @@ impl Fetch for Download<'_> {
                 0
             }
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NO_CONTENT => return Ok(()),
-            _ => return Err(refused(answer).await),
+            status => {
+                // Forbidden: gone between being found and being opened.
+                let is_missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
+                self.is_missing.store(is_missing, Ordering::Relaxed);
+                return Err(refused(answer).await);
+            }
         };
         self.check_version(&answer)?;
         let mut left = len.unwrap_or(u64::MAX);

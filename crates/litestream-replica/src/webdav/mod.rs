@@ -38,6 +38,8 @@ pub struct WebdavReplica {
     times: HeaderTimes,
     /// Which level folders are known to exist.
     ready: Mutex<[bool; 10]>,
+    /// Some servers stumble over a folder that is made twice at once.
+    making: tokio::sync::Mutex<()>,
 }
 
 impl WebdavReplica {
@@ -51,12 +53,17 @@ impl WebdavReplica {
             moving: Moving::default(),
             times: HeaderTimes::default(),
             ready: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
         })
     }
 
     /// Makes the folder of a level exist, once.
     async fn ready_level(&self, level: Level) -> Result<()> {
         let at = usize::from(level.get());
+        if self.ready.lock()[at] {
+            return Ok(());
+        }
+        let _making = self.making.lock().await;
         if !self.ready.lock()[at] {
             folders::make(&self.server, &key::ltx_folder(&self.prefix, level)).await?;
             self.ready.lock()[at] = true;

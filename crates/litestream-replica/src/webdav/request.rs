@@ -121,11 +121,12 @@ impl Server {
         }
         let mut logins = 0;
         loop {
-            let answer = self.send_once(&asking).await?;
+            let known = self.challenge.lock().clone();
+            let answer = self.send_once(&asking, known.as_ref()).await?;
             logins += 1;
             if answer.status() != StatusCode::UNAUTHORIZED
                 || logins == LOGINS_MAX
-                || !self.learn(answer.headers(), logins)
+                || !self.learn(answer.headers(), known.as_ref())
             {
                 return Ok(answer);
             }
@@ -144,14 +145,18 @@ impl Server {
     /// A body is not sent only to hear who one should be.
     async fn find_challenge(&self) -> Result<()> {
         let asking = Asking::new("log in", "PROPFIND", "/").header("depth", "0");
-        let answer = self.send_once(&asking).await?;
+        let answer = self.send_once(&asking, None).await?;
         if answer.status() == StatusCode::UNAUTHORIZED {
-            self.learn(answer.headers(), 1);
+            self.learn(answer.headers(), None);
         }
         Ok(())
     }
 
-    async fn send_once(&self, asking: &Asking<'_>) -> Result<Answer> {
+    async fn send_once(
+        &self,
+        asking: &Asking<'_>,
+        challenge: Option<&Challenge>,
+    ) -> Result<Answer> {
         let target = self.target(asking.path);
         let url = format!("{}{target}", &self.base[..self.origin_len]);
         let method = Method::from_bytes(asking.method.as_bytes());
@@ -172,7 +177,7 @@ impl Server {
         for (name, value) in &asking.headers {
             headers.insert(name, HeaderValue::from_str(value).map_err(|e| bad(&e))?);
         }
-        if let Some(value) = self.authorization(asking.method, &target) {
+        if let Some(value) = self.authorization(challenge, asking.method, &target) {
             let mut value = HeaderValue::from_str(&value).map_err(|e| bad(&e))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
@@ -180,10 +185,14 @@ impl Server {
         self.client.send(asking.op, &url, request).await
     }
 
-    fn authorization(&self, method: &str, target: &str) -> Option<String> {
+    fn authorization(
+        &self,
+        challenge: Option<&Challenge>,
+        method: &str,
+        target: &str,
+    ) -> Option<String> {
         let (username, password) = self.login.as_ref()?;
-        let challenge = self.challenge.lock().clone()?;
-        Some(match challenge {
+        Some(match challenge? {
             Challenge::Basic => format!(
                 "Basic {}",
                 STANDARD.encode(format!("{username}:{password}"))
@@ -199,22 +208,20 @@ impl Server {
         })
     }
 
-    /// Whether the answer to a request says something that a second one can do better.
-    fn learn(&self, headers: &HeaderMap, logins: usize) -> bool {
-        if self.login.is_none() {
-            return false;
-        }
+    /// Whether there is a challenge in a refusal that the request, sent for the challenge `met`, did not meet yet: name and password are
+    /// no better the second time; a nonce is another one each time.
+    fn learn(&self, headers: &HeaderMap, met: Option<&Challenge>) -> bool {
         let values = headers.get_all(WWW_AUTHENTICATE);
         let best = Challenge::best(values.iter().filter_map(|value| value.to_str().ok()));
+        if self.login.is_none() || best.is_none() || best.as_ref() == met {
+            return false;
+        }
         let mut known = self.challenge.lock();
-        // Name and password are no better the second time; a nonce is another one each time.
-        let is_new = best.is_some() && *known != best;
-        if is_new {
+        if *known != best {
             self.uses.store(0, Ordering::Relaxed);
             *known = best;
         }
-        // Somebody else may have learned it meanwhile.
-        is_new || (logins == 1 && known.is_some() && !matches!(*known, Some(Challenge::Basic)))
+        true
     }
 }
 
