@@ -55,7 +55,10 @@ impl Fetch for Object<'_> {
             return Err(answer.failed(ErrorKind::Unreachable, text));
         }
         if answer.status() == StatusCode::NOT_FOUND {
+            // First the place of this request is given back: where there is only one, the next would wait for ever.
+            let error = answer.refusal().await.error();
             self.service.check_bucket("read").await?;
+            return Err(error);
         }
         if generation.is_none() && answer.status().is_success() {
             *self.generation.lock() = answer.header(GENERATION).map(str::to_owned);

@@ -66,7 +66,10 @@ fn read_page(page: &[u8], into: &mut Vec<Listed>) -> std::result::Result<Option<
     }
     let next = xml.text_of("NextContinuationToken");
     let has_more = xml.text_of("IsTruncated").trim() == "true";
-    Ok((has_more && !next.is_empty()).then(|| next.to_owned()))
+    if has_more && next.is_empty() {
+        return Err("a part of a list that does not say how it goes on".to_owned());
+    }
+    Ok(has_more.then(|| next.to_owned()))
 }
 
 /// As forms are decoded: so the service's own clients do it.
@@ -96,6 +99,8 @@ mod tests {
             "",
             "<x/>",
             "<ListBucketResult><Contents/></ListBucketResult>",
+            // The end of a list is not guessed: the newest files come last.
+            "<ListBucketResult><IsTruncated>true</IsTruncated><NextMarker>a</NextMarker></ListBucketResult>",
             "<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
         ] {
             assert!(read_page(page.as_bytes(), &mut listed).is_err(), "{page}");

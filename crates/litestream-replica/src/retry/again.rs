@@ -55,7 +55,8 @@ pub(crate) async fn attempts<T, F>(
 where
     F: Future<Output = Result<T>>,
 {
-    let begin = clock.monotonic();
+    // The first attempt takes as long as it moves; patience is for what comes after it failed.
+    let mut failed = None;
     let mut backoff = Backoff::with_max(WAIT, WAIT_MAX);
     for attempt in 1_u32.. {
         let error = match work().await {
@@ -63,7 +64,8 @@ where
             Err(error) => error,
         };
         let wait = backoff.next(rand(clock));
-        let passed = clock.monotonic().since(begin);
+        let now = clock.monotonic();
+        let passed = now.since(*failed.get_or_insert(now));
         if !error.is_retryable() || passed.saturating_add(wait) > patience() {
             return Err(error.at_attempt(attempt));
         }
