@@ -75,6 +75,9 @@ impl Limits {
 
     /// Waits until one more request may begin.
     pub async fn begin(&self) -> Place {
+        if is_urgent() {
+            return Place::default();
+        }
         let mut held = Vec::new();
         for limits in self.chain() {
             if let Some(places) = &limits.concurrent {
@@ -90,8 +93,23 @@ impl Limits {
         Place(held)
     }
 
+    /// How many bytes to ask for at a time, so that everybody gets a turn every now and then: a fiftieth of a second's, up to `most`.
+    pub fn block(&self, direction: Direction, most: u64) -> u64 {
+        let rates = self.chain().filter_map(|limits| {
+            let bucket = match direction {
+                Direction::Up => limits.up.as_ref(),
+                Direction::Down => limits.down.as_ref(),
+            };
+            Some((bucket?.per_second / 50).max(1024))
+        });
+        rates.fold(most, u64::min)
+    }
+
     /// Waits until `bytes` more may pass.
     pub async fn pass(&self, direction: Direction, bytes: u64) {
+        if is_urgent() {
+            return;
+        }
         for limits in self.chain() {
             let bucket = match direction {
                 Direction::Up => &limits.up,
@@ -105,11 +123,25 @@ impl Limits {
 
     /// Whether bytes in that direction are limited at all.
     pub fn is_limited(&self, direction: Direction) -> bool {
-        self.chain().any(|limits| match direction {
-            Direction::Up => limits.up.is_some(),
-            Direction::Down => limits.down.is_some(),
-        })
+        !is_urgent()
+            && self.chain().any(|limits| match direction {
+                Direction::Up => limits.up.is_some(),
+                Direction::Down => limits.down.is_some(),
+            })
     }
+}
+
+tokio::task_local! {
+    static URGENT: ();
+}
+
+/// Does something small that must not wait behind everything else: its requests are not limited.
+pub async fn urgent<T>(work: impl Future<Output = T>) -> T {
+    URGENT.scope((), work).await
+}
+
+fn is_urgent() -> bool {
+    URGENT.try_with(|()| ()).is_ok()
 }
 
 /// Units that pass at a steady rate: each take reserves its own stretch of time behind the one before.
@@ -199,5 +231,26 @@ mod tests {
         );
         drop(place);
         waiting.await;
+    }
+
+    #[tokio::test]
+    async fn what_is_urgent_waits_for_nobody() {
+        let clock = crate::env::real::env().clock;
+        let rates = Rates {
+            concurrent: Some(1),
+            upload_bytes: Some(100_000),
+            ..Rates::default()
+        };
+        let limits = Limits::new(rates, clock, None);
+        let _place = limits.begin().await;
+        assert!(limits.is_limited(Direction::Up));
+        urgent(async {
+            assert!(!limits.is_limited(Direction::Up));
+            let begun = futures_util::future::poll_immediate(limits.begin()).await;
+            assert!(begun.is_some());
+        })
+        .await;
+        assert_eq!(limits.block(Direction::Up, 1 << 18), 2000);
+        assert_eq!(limits.block(Direction::Down, 1 << 18), 1 << 18);
     }
 }

@@ -58,6 +58,9 @@ pub async fn run(
         failed: false,
     };
     report.check("reach it", list(replica)).await;
+    if !report.failed {
+        clear(scratch).await;
+    }
     report.check("write a file", write(scratch, 1, SMALL)).await;
     report
         .check("read it back", read_back(scratch, 1, SMALL))
@@ -154,6 +157,17 @@ fn content(txid: u64, len: usize, salt: u8) -> Result<Bytes> {
         state as u8
     });
     Ok(bytes.into())
+}
+
+/// What this run, or one that was killed, left behind. What can't be removed is found by the next run.
+async fn clear(scratch: &dyn Replica) {
+    let all: Vec<(Level, FileName)> = (1..9).map(|txid| (Level::L0, name(txid))).collect();
+    let _ = scratch.delete(&all).await;
+    if let Some(store) = scratch.conditional()
+        && let Ok(Some((_, tag))) = store.get(OBJECT).await
+    {
+        let _ = store.delete(OBJECT, &tag).await;
+    }
 }
 
 async fn list(replica: &dyn Replica) -> Seen {

@@ -92,7 +92,12 @@ impl Trouble {
     /// How long to wait before the next attempt. Logs what the matter is, unless it is known.
     fn again(&mut self, error: &Error, env: &Env, name: &str, link: &Link) -> Duration {
         let (text, now) = (error.to_string(), env.clock.monotonic());
-        let is_known = |(old, at): &(String, Monotonic)| *old == text && now.since(*at) < LOG_EVERY;
+        // A lease that another renews ends a little later each time.
+        let same = |old: &str| match (old.split_once(" until "), text.split_once(" until ")) {
+            (Some((old, _)), Some((new, _))) => old == new,
+            _ => old == text,
+        };
+        let is_known = |(old, at): &(String, Monotonic)| same(old) && now.since(*at) < LOG_EVERY;
         if !self.logged.as_ref().is_some_and(is_known) {
             tracing::error!(db = %name, replica = link.replica.kind(), error = %text, "replica sync error");
             self.logged = Some((text, now));

@@ -191,6 +191,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> UnixMillis;
     /// Monotonic time; never steps.
     fn monotonic(&self) -> Monotonic;
+    /// As [`Clock::monotonic`], and goes on while the machine sleeps, where the system can tell. From another start.
+    fn awake_or_not(&self) -> Monotonic {
+        self.monotonic()
+    }
     /// Names the time since the machine was started: after a power failure it is another one. `None` if the system can't tell.
     fn boot(&self) -> Option<u128>;
     /// Blocks the calling thread.

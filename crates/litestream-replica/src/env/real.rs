@@ -285,6 +285,13 @@ impl Clock for RealClock {
         Monotonic(self.start.elapsed())
     }
 
+    #[cfg(target_os = "linux")]
+    fn awake_or_not(&self) -> Monotonic {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or(0));
+        Monotonic(seconds + Duration::from_nanos(u64::try_from(now.tv_nsec).unwrap_or(0)))
+    }
+
     fn boot(&self) -> Option<u128> {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()

@@ -70,11 +70,16 @@ impl Keeper {
         (left > self.ttl / STILL_PART).then_some(self.epoch)
     }
 
-    /// How long what is begun now may take.
-    pub fn left(&self, now: Monotonic) -> Duration {
-        self.mine
-            .as_ref()
-            .map_or(Duration::ZERO, |mine| mine.until.since(now))
+    /// How long what is begun now may take before it must have ended or be dropped: what is under way then has the rest to arrive.
+    pub fn usable(&self, now: Monotonic) -> Duration {
+        let left = self.mine.as_ref().map(|mine| mine.until.since(now));
+        left.unwrap_or_default()
+            .saturating_sub(self.ttl / STILL_PART)
+    }
+
+    /// Whether that is a record of this process.
+    pub fn wrote(&self, record: &Record) -> bool {
+        record.token == self.token && !self.token.is_empty()
     }
 
     /// How to renew what one has; `None`: look first.
@@ -96,7 +101,7 @@ impl Keeper {
             self.seen = None;
             return Step::Put(self.record(1, wall), When::Absent);
         };
-        let is_mine = record.token == self.token && !self.token.is_empty();
+        let is_mine = self.wrote(&record);
         let unchanged = self.seen.as_ref().filter(|seen| seen.tag == tag);
         let is_dead = unchanged.is_some_and(|seen| asked.since(seen.since) >= seen.ttl);
         if is_mine || is_dead {

@@ -8,6 +8,7 @@ mod record;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,9 @@ use self::keeper::{Keeper, Step};
 use self::record::{NAME, Record};
 use crate::conditional::{Conditional, Outcome, Tag, When};
 use crate::env::{Env, Running, UnixMillis};
-use crate::{Error, ErrorKind, FileInfo, Level, Replica, Result, SharedReplica, Source, v3};
+use crate::{
+    Error, ErrorKind, FileInfo, Level, Replica, Result, SharedReplica, Source, limits, v3,
+};
 
 /// Renewed so many times in the time that it holds.
 const RENEWALS: u32 = 3;
@@ -52,7 +55,11 @@ struct Held {
     /// One request for the lease at a time.
     turn: tokio::sync::Mutex<()>,
     /// The storage was seen to keep its word.
-    is_proved: Mutex<bool>,
+    is_proved: AtomicBool,
+    /// It was given back for good.
+    is_closed: AtomicBool,
+    /// Changes that were dropped before they ended: they may still arrive.
+    adrift: AtomicU32,
 }
 
 impl Leased {
@@ -60,12 +67,7 @@ impl Leased {
     /// storage can't write on a condition.
     pub fn new(inner: SharedReplica, owner: String, ttl: Duration, env: &Env) -> Result<Leased> {
         if inner.conditional().is_none() {
-            return Err(Error::invalid(format_args!(
-                "a lease needs storage that can write on a condition, which {} can't: remove \"lease\", and make sure yourself that only \
-                 one process writes to {}",
-                inner.kind(),
-                inner.location()
-            )));
+            return Err(impossible(&*inner));
         }
         let mut random = [0; 16];
         env.entropy.fill(&mut random);
@@ -77,7 +79,9 @@ impl Leased {
             keeper: Mutex::new(Keeper::new(owner, token, ttl)),
             listed: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
-            is_proved: Mutex::default(),
+            is_proved: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            adrift: AtomicU32::new(0),
         });
         let renewal = Arc::clone(&held).renew();
         Ok(Leased {
@@ -85,6 +89,16 @@ impl Leased {
             held,
         })
     }
+}
+
+/// There is no lease on this kind of storage.
+pub(crate) fn impossible(replica: &dyn Replica) -> Error {
+    Error::invalid(format_args!(
+        "a lease needs storage that can write on a condition, which {} can't: remove \"lease\", and make sure yourself that only one \
+         process writes to {}",
+        replica.kind(),
+        replica.location()
+    ))
 }
 
 impl Drop for Leased {
@@ -112,12 +126,14 @@ impl Held {
 
     /// The holding in which one may write now. Gets the lease if it is to be had.
     async fn hold(&self) -> Result<u64> {
-        let now = self.env.clock.monotonic();
-        if let Some(epoch) = self.keeper.lock().holds(now) {
+        let now = self.env.clock.awake_or_not();
+        if self.is_proved.load(Ordering::Relaxed)
+            && let Some(epoch) = self.keeper.lock().holds(now)
+        {
             return Ok(epoch);
         }
         self.advance().await?;
-        let now = self.env.clock.monotonic();
+        let now = self.env.clock.awake_or_not();
         let epoch = self.keeper.lock().holds(now);
         epoch.ok_or_else(|| self.error(ErrorKind::Unreachable, "got the lease too late to use it"))
     }
@@ -125,9 +141,20 @@ impl Held {
     /// Gets the lease, or renews it.
     async fn advance(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
+        if self.is_closed.load(Ordering::Relaxed) {
+            return Err(self.error(ErrorKind::Interrupted, "the lease was given back"));
+        }
+        // Behind what is uploaded it would come too late.
+        limits::urgent(self.advance_in_turn()).await
+    }
+
+    async fn advance_in_turn(&self) -> Result<()> {
         let store = self.store()?;
         let clock = &self.env.clock;
-        let renewal = self.keeper.lock().renewal(clock.monotonic(), clock.now());
+        let renewal = self
+            .keeper
+            .lock()
+            .renewal(clock.awake_or_not(), clock.now());
         let step = match renewal {
             Some(step) => step,
             None => self.look(store).await?,
@@ -136,7 +163,7 @@ impl Held {
             Step::Put(record, when) => (record, when),
             Step::Held(record) => return Err(self.error(ErrorKind::Held, &record.holder())),
         };
-        let asked = clock.monotonic();
+        let asked = clock.awake_or_not();
         let body = Bytes::from(record.encode());
         let outcome = store.put(NAME, body, when).await?;
         let (had, has) = {
@@ -146,10 +173,14 @@ impl Held {
             (had, got.then(|| keeper.holds(asked)).flatten())
         };
         match has {
-            Some(_) if had == has => Ok(()),
+            Some(_) if had == has && self.is_proved.load(Ordering::Relaxed) => Ok(()),
             Some(_) => {
                 tracing::info!(replica = %self.inner.location(), generation = record.generation, "lease acquired");
-                self.prove(store).await
+                let proved = self.prove(store).await;
+                if proved.is_err() {
+                    self.keeper.lock().lost();
+                }
+                proved
             }
             None => Err(self.error(ErrorKind::Held, "another writer was faster")),
         }
@@ -157,12 +188,12 @@ impl Held {
 
     async fn look(&self, store: &dyn Conditional) -> Result<Step> {
         let clock = &self.env.clock;
-        let asked = clock.monotonic();
+        let asked = clock.awake_or_not();
         let found = match store.get(NAME).await? {
             Some((bytes, tag)) => Some((self.read(&bytes)?, tag)),
             None => None,
         };
-        let (answered, wall) = (clock.monotonic(), clock.now());
+        let (answered, wall) = (clock.awake_or_not(), clock.now());
         Ok(self.keeper.lock().found(found, asked, answered, wall))
     }
 
@@ -175,7 +206,7 @@ impl Held {
 
     /// A storage that takes conditions and ignores them protects nothing.
     async fn prove(&self, store: &dyn Conditional) -> Result<()> {
-        if *self.is_proved.lock() {
+        if self.is_proved.load(Ordering::Relaxed) {
             return Ok(());
         }
         let Some((record, _)) = store.get(NAME).await? else {
@@ -184,10 +215,9 @@ impl Held {
         let refused = store.put(NAME, record.clone(), When::Absent).await? == Outcome::Refused;
         let other = When::Same(Tag("\"0123456789abcdef0123456789abcdef\"".to_owned()));
         if refused && store.put(NAME, record, other).await? == Outcome::Refused {
-            *self.is_proved.lock() = true;
+            self.is_proved.store(true, Ordering::Relaxed);
             return Ok(());
         }
-        self.keeper.lock().lost();
         Err(self
             .error(
                 ErrorKind::Invalid,
@@ -211,41 +241,53 @@ impl Held {
                 )
                 .with_hint("nothing: this comes next"));
         }
-        let mut left = self.keeper.lock().left(self.env.clock.monotonic());
+        // As long as it is not known what became of it.
+        self.adrift.fetch_add(1, Ordering::SeqCst);
         let mut work = std::pin::pin!(work);
         loop {
-            tokio::select! {
-                done = &mut work => return done,
-                () = self.env.clock.sleep_async(left) => {}
+            let now = self.env.clock.awake_or_not();
+            let usable = {
+                let keeper = self.keeper.lock();
+                let holds = keeper.holds(now) == Some(epoch);
+                if holds {
+                    keeper.usable(now)
+                } else {
+                    Duration::ZERO
+                }
+            };
+            if usable.is_zero() {
+                let text = "the lease was lost while something was being written";
+                return Err(self.error(ErrorKind::Held, text));
             }
-            // It may have been renewed meanwhile.
-            let now = self.env.clock.monotonic();
-            let keeper = self.keeper.lock();
-            left = keeper.left(now);
-            if left.is_zero() || keeper.holds(now) != Some(epoch) {
-                drop(keeper);
-                return Err(self.error(
-                    ErrorKind::Held,
-                    "the lease was lost while something was being written",
-                ));
+            tokio::select! {
+                done = &mut work => {
+                    self.adrift.fetch_sub(1, Ordering::SeqCst);
+                    return done;
+                }
+                // It may have been renewed until then.
+                () = self.env.clock.sleep_async(usable) => {}
             }
         }
     }
 
-    async fn release(&self) {
+    /// Gives it back, if nothing of ours can arrive any more; else it ends by itself.
+    async fn release(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        self.is_closed.store(true, Ordering::Relaxed);
         let tag = self.keeper.lock().tag().cloned();
-        let (Some(tag), Ok(store)) = (tag, self.store()) else {
-            return;
-        };
         self.keeper.lock().lost();
-        tokio::select! {
-            released = store.delete(NAME, &tag) => {
-                if let Err(error) = released {
-                    tracing::warn!(%error, "lease is not given back; it ends by itself");
-                }
-            }
-            () = self.env.clock.sleep_async(RELEASE_MAX) => {}
+        let (Some(tag), 0) = (tag, self.adrift.load(Ordering::SeqCst)) else {
+            return Ok(());
+        };
+        let store = self.store()?;
+        if store.delete(NAME, &tag).await? == Outcome::Refused
+            // Renewed by a request whose answer nobody waited for.
+            && let Some((bytes, tag)) = store.get(NAME).await?
+            && self.keeper.lock().wrote(&self.read(&bytes)?)
+        {
+            store.delete(NAME, &tag).await?;
         }
+        Ok(())
     }
 }
 
@@ -309,7 +351,15 @@ impl Replica for Leased {
     }
 
     async fn close(&self) {
-        self.held.release().await;
+        self.renewing.abort();
+        tokio::select! {
+            released = limits::urgent(self.held.release()) => {
+                if let Err(error) = released {
+                    tracing::warn!(%error, "lease is not given back; it ends by itself");
+                }
+            }
+            () = self.held.env.clock.sleep_async(RELEASE_MAX) => {}
+        }
         self.held.inner.close().await;
     }
 

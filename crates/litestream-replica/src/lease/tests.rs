@@ -143,7 +143,7 @@ fn step(
 ) {
     // A write was begun while it was allowed. It ends now, unless the time is over: then it was dropped.
     if let Some((generation, begun)) = writer.writing.take() {
-        let end = begun + writer.keeper.left(at(begun)).as_millis() as u64;
+        let end = begun + writer.keeper.usable(at(begun)).as_millis() as u64;
         writes.push(Write {
             generation,
             who: writer.keeper.owner().to_owned(),

@@ -235,6 +235,10 @@ pub(super) fn transport(
     host: Option<&str>,
     error: &hyper_util::client::legacy::Error,
 ) -> Error {
+    if let Some(local) = local(error) {
+        let text = format!("what was to be sent cannot be read: {local}");
+        return Error::new(ErrorKind::Other, op, subject, text);
+    }
     let hint = if error.is_connect() {
         connect_hint(&chain(error))
     } else {
@@ -245,6 +249,21 @@ pub(super) fn transport(
         Some(hint) => error.with_hint(hint),
         None => error,
     }
+}
+
+/// Our own body failed: reading a local file, not the network.
+fn local(error: &hyper_util::client::legacy::Error) -> Option<&std::io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_user)
+        {
+            return error.source()?.downcast_ref();
+        }
+        cause = error.source();
+    }
+    None
 }
 
 fn connect_hint(text: &str) -> Option<&'static str> {

@@ -170,7 +170,9 @@ impl Payload {
         limits: &Arc<Limits>,
         activity: &Arc<Activity>,
     ) -> Outgoing {
+        // What is sent at once moves as one for the time-out, too.
         if let Payload::Bytes(bytes) = self
+            && bytes.len() as u64 <= BLOCK_BYTES
             && (!limits.is_limited(Direction::Up) || bytes.is_empty())
         {
             let full = Full::new(bytes.clone());
@@ -212,7 +214,7 @@ impl Sending {
             self.queue.pop_front();
             self.at = 0;
         };
-        let len = left.min(BLOCK_BYTES);
+        let len = left.min(self.limits.block(Direction::Up, BLOCK_BYTES));
         // Waiting for one's turn is no silence of the server's.
         self.activity.pause();
         self.limits.pass(Direction::Up, len).await;

@@ -168,6 +168,27 @@ async fn files_are_sent_from_the_disk_in_parts() {
     assert!(Arc::strong_count(&env.clock) > 0);
 }
 
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_not_the_servers_fault() {
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let (url, server) = serve(vec![answer], Duration::from_millis(50));
+    let payload = Payload::File {
+        path: "/no/such/file".into(),
+        offset: 0,
+        len: 10,
+    };
+    let request = Request::builder()
+        .method(Method::PUT)
+        .uri(uri(&url).unwrap())
+        .body(payload)
+        .unwrap();
+    let sent = client(IDLE_MAX).send("put", "x", request).await;
+    let error = sent.err().unwrap();
+    assert!(!error.is_retryable(), "{error}");
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+    server.join().unwrap();
+}
+
 #[test]
 fn dates() {
     let millis = date_millis("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();

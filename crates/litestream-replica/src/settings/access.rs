@@ -11,6 +11,8 @@ use crate::{Error, Result};
 const LEASE_TIME: Duration = Duration::from_secs(30);
 /// Shorter ones are lost by any hiccup.
 const LEASE_TIME_MIN: Duration = Duration::from_secs(3);
+/// Storage that can write on a condition.
+const CAN_LEASE: [&str; 3] = ["s3", "gs", "abs"];
 /// Longer ones are not believed by those who wait.
 pub(crate) const LEASE_TIME_MAX: Duration = Duration::from_mins(10);
 
@@ -56,7 +58,12 @@ impl Access {
         Ok(Access {
             rates: Rates::read(&all)?,
             trust,
-            lease: lease(&all)?,
+            // A default for all is for those that can.
+            lease: lease(if CAN_LEASE.contains(&kind.as_str()) {
+                &all
+            } else {
+                own
+            })?,
         })
     }
 

@@ -447,11 +447,9 @@ impl Opening<'_> {
 pub fn open(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica> {
     storage.check()?;
     if let Storage::File(file) = storage {
-        return Ok(Arc::new(FileReplica::new(
-            file.path.clone(),
-            opening.env.clone(),
-            opening.like.map(Path::to_path_buf),
-        )));
+        let like = opening.like.map(Path::to_path_buf);
+        let replica = FileReplica::new(file.path.clone(), opening.env.clone(), like);
+        return lease(Arc::new(replica), opening);
     }
     let replica = open_remote(storage, opening)?;
     let clock = Arc::clone(&opening.env.clock);
