@@ -16,6 +16,8 @@ SCHEME = "OSS4-HMAC-SHA256"
 META_OSS, META_S3 = "x-oss-meta-", "x-amz-meta-"
 # Moto would take them for its own.
 DROPPED = {"authorization", "x-oss-date", "x-oss-content-sha256", "content-md5"}
+# Moto gives objects only to those who say who they are, and believes them.
+SOMEBODY = "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x"
 
 
 def error(status, code, text):
@@ -64,8 +66,7 @@ class Oss(relay.Relay):
     def onward(self, headers, body):
         self.check({name.lower(): value for name, value in headers})
         passed = [pair for pair in headers if pair[0].lower() not in DROPPED]
-        # Moto gives objects only to those who say who they are.
-        passed.append(("Authorization", "AWS4-HMAC-SHA256 Credential=x/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=x"))
+        passed.append(("Authorization", SOMEBODY))
         return [(self.renamed(name, META_OSS, META_S3), value) for name, value in passed]
 
     def answer(self, status, headers):

@@ -192,8 +192,12 @@ fn cargo(part: Part) -> Result<()> {
             .args(cargo_args(part))
             .env("CARGO_TARGET_DIR", home().join("build")),
     )?;
-    // Half a gigabyte that nobody needs again.
-    std::fs::remove_dir_all(home().join("build")).context("cannot remove what cargo left")
+    // Half a gigabyte that nobody needs again; nothing if it was installed already.
+    let left = home().join("build");
+    if left.exists() {
+        std::fs::remove_dir_all(left).context("cannot remove what cargo left")?;
+    }
+    Ok(())
 }
 
 /// Runs it to its end with its output on standard error; anything but success is an error.

@@ -23,6 +23,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
+/// Crates that the tests of every crate may use.
+const TESTS_MAY_USE: &[&str] = &["litestream-servers"];
+
 /// Crates with SQLite inside. The test tool of litestream-cli is an application that uses SQLite.
 const MAY_USE_SQLITE: &[&str] = &["litestream", "litestream-cli"];
 
@@ -84,7 +87,10 @@ fn dependencies() -> Result<Vec<String>> {
         .map(|(name, deps)| {
             (
                 name,
-                deps.iter().filter_map(|d| d["name"].as_str()).collect(),
+                deps.iter()
+                    .filter(|d| !is_of_tests(d))
+                    .filter_map(|d| d["name"].as_str())
+                    .collect(),
             )
         })
         .collect();
@@ -108,6 +114,12 @@ fn dependencies() -> Result<Vec<String>> {
         }
     }
     Ok(breaches)
+}
+
+/// Whether a dependency is one that tests may have.
+fn is_of_tests(dependency: &Value) -> bool {
+    let name = dependency["name"].as_str().unwrap_or_default();
+    dependency["kind"] == "dev" && TESTS_MAY_USE.contains(&name)
 }
 
 fn banned() -> Result<Vec<String>> {
@@ -166,6 +178,8 @@ fn reserved(path: &Path) -> Result<Vec<String>> {
         "/examples/",
         "/tests.rs",
         "/build.rs",
+        // Compiled for tests only.
+        "/net/scripted.rs",
     ];
     if free.iter().any(|part| name.contains(part)) {
         return Ok(Vec::new());

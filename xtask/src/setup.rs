@@ -61,6 +61,13 @@ pub fn tools() -> Result<()> {
     check(command(&format!("{sudo}apt-get install -y -qq")).args(&missing))
 }
 
+/// Servers of all kinds of storage, under target/ and from Debian's packages.
+pub fn servers() -> Result<()> {
+    check(&mut command(
+        "cargo run --quiet --package litestream-servers -- install",
+    ))
+}
+
 /// The test runner.
 pub fn nextest() -> Result<()> {
     if works("cargo nextest --version") {

@@ -27,6 +27,7 @@ pub fn run() -> Result<()> {
         oracle = setup::oracle()?;
         Ok(())
     })?;
+    step("storage servers: moto, Azurite, sshd, …", setup::servers)?;
     step("the test runner", setup::nextest)?;
     step("lints", || {
         check(&mut command(

@@ -37,6 +37,9 @@ const VARIABLES: &[&str] = &[
     "FROM_ENVIRONMENT",
 ];
 
+/// No metadata service is asked for credentials.
+const ALONE: (&str, &str) = ("AWS_EC2_METADATA_DISABLED", "true");
+
 fn secret_keys() -> impl Iterator<Item = &'static str> {
     let keys = settings::TABLE.iter();
     keys.filter(|key| key.kind == ValueKind::Secret)
@@ -116,6 +119,7 @@ impl Heard {
                 .iter()
                 .map(|name| (name, canary(&format!("variable-{name}")))),
         );
+        command.env(ALONE.0, ALONE.1);
         command
     }
 
@@ -211,7 +215,7 @@ fn broken(good: &str) -> Vec<String> {
     ]
 }
 
-fn while_it_runs(heard: &mut Heard, running: &Running, good: &str) {
+fn while_it_runs(form: &str, heard: &mut Heard, running: &Running, good: &str) {
     heard.run(&["sync", "-wait", "-config", "c.yml", "app.db"]);
     for command in ["info", "list", "reload"] {
         heard.run(&[command, "-config", "c.yml"]);
@@ -225,36 +229,38 @@ fn while_it_runs(heard: &mut Heard, running: &Running, good: &str) {
         heard.run(&[command, "-json", "-config", "c.yml", "app.db"]);
         heard.run(&[command, "-config", "c.yml", "nope.db"]);
     }
-    for url in urls() {
+    for (number, url) in urls().iter().enumerate() {
         for command in [
-            &["register", "-config", "c.yml", "-replica", &url, "new.db"][..],
+            &["register", "-config", "c.yml", "-replica", url, "new.db"][..],
             &[
                 "register",
                 "-json",
                 "-config",
                 "c.yml",
                 "-replica",
-                &url,
+                url,
                 "broken.db",
             ],
-            &["ltx", &url],
-            &["restore", &url],
-            &["restore", "-json", "-o", "out.db", &url],
-            &["restore", "-dry-run", "-o", "out.db", &url],
-            &["verify", &url],
-            &[
-                "replicate",
-                "-log-level",
-                "trace",
-                "-once",
-                "plain.db",
-                &url,
-            ],
-            &["sync", "-config", "c.yml", &url],
-            &["status", "-config", "c.yml", &url],
-            &["reset", &url],
+            &["restore", url],
+            &["sync", "-config", "c.yml", url],
+            &["status", "-config", "c.yml", url],
+            &["reset", url],
         ] {
             heard.run(command);
+        }
+        // These wait for servers that are not there: one of a kind will do, and once.
+        if form != "json" || ![0, 1, 2, 4].contains(&number) {
+            continue;
+        }
+        for command in [
+            &["ltx", url][..],
+            &["restore", "-json", "-o", "out.db", url],
+        ] {
+            heard.run(command);
+        }
+        if number == 0 {
+            // It tries for half a minute.
+            heard.run(&["replicate", "-log-level", "trace", "-once", "plain.db", url]);
         }
     }
     let metrics = address(&running.log()).expect("the address of the metrics");
@@ -321,7 +327,7 @@ fn no_secret_leaves(form: &str) {
     running.wait_for("serving metrics on");
     // Its replica can't be written, the hook can't be called, and both are told.
     running.wait_for("hook failed, trying again");
-    while_it_runs(&mut heard, &running, &good);
+    while_it_runs(form, &mut heard, &running, &good);
     running.signal("TERM");
     let done = running.finish_within(Duration::from_mins(1));
     let details = [" DBG ", "level=DEBUG", "\"level\":\"DEBUG\""];

@@ -47,6 +47,8 @@ pub mod suite;
 mod temporary;
 pub mod url;
 pub mod v3;
+#[cfg(feature = "webdav")]
+pub mod webdav;
 
 pub use error::{Error, ErrorKind, Result};
 

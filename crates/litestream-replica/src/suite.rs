@@ -17,7 +17,7 @@ use crate::{ErrorKind, FileInfo, Level, SharedReplica, Source};
 mod cases;
 mod v3;
 
-pub use v3::run as run_v3;
+pub use v3::{Given, run as run_v3};
 
 /// The names of all cases.
 pub const CASES: &[&str] = cases::NAMES;

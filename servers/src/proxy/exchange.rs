@@ -34,6 +34,7 @@ impl Class {
             // S3 and OSS, Azure, Google; on a bucket every other GET with these would be something rare.
             "GET"
                 if has("list-type")
+                    || has("uploads")
                     || query.contains("comp=list")
                     || (path.starts_with("/storage/v1/b/") && path.ends_with("/o")) =>
             {

@@ -99,14 +99,19 @@ impl Bench {
     }
 
     /// Ends it with SIGTERM; it must say that all is well.
-    pub fn stop(&self, mut running: Running) {
+    pub fn stop(&self, running: Running) {
+        let code = self.end(running);
+        assert_eq!(code, Some(0), "{}\n{}", self.what, self.log());
+    }
+
+    /// Ends it with SIGTERM; gives its exit code.
+    pub fn end(&self, mut running: Running) -> Option<i32> {
         let pid = running.0.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         let start = Instant::now();
         loop {
             if let Some(status) = running.0.try_wait().unwrap() {
-                assert!(status.success(), "{}: {status}\n{}", self.what, self.log());
-                return;
+                return status.code();
             }
             let waits = start.elapsed() < PATIENCE;
             assert!(waits, "{} does not end\n{}", self.what, self.log());

@@ -91,27 +91,59 @@ fn life(kind: Kind) {
     turns(&server);
 }
 
-macro_rules! lives {
-    ($($name:ident: $kind:ident,)*) => {
-        $(#[test] fn $name() { life(Kind::$kind); })*
-    };
+/// Several at once: they mostly wait.
+fn lives(kinds: &[Kind]) {
+    std::thread::scope(|scope| {
+        for kind in kinds {
+            let named = std::thread::Builder::new().name(kind.name().to_owned());
+            named.spawn_scoped(scope, || life(*kind)).unwrap();
+        }
+    });
 }
 
-lives! {
-    on_moto: Moto,
-    on_moto_with_signatures: MotoAuth,
-    on_rclone_s3: RcloneS3,
-    on_google_storage: GcsForOracle,
-    on_azurite: Azurite,
-    on_azurite_by_signature: AzuriteSas,
-    on_sshd: Sshd,
-    on_rclone_sftp: RcloneSftp,
-    on_nats: Nats,
-    on_old_nats: NatsOld,
-    on_rclone_webdav: RcloneWebdav,
-    on_nginx: Nginx,
-    on_apache_with_passwords: ApacheBasic,
-    on_apache_with_digests: ApacheDigest,
-    on_wsgidav: Wsgidav,
-    on_oss: Oss,
+#[test]
+fn on_s3() {
+    lives(&[Kind::Moto, Kind::MotoAuth, Kind::RcloneS3]);
+}
+
+#[test]
+fn on_google_storage_and_azure() {
+    lives(&[Kind::GcsForOracle, Kind::Azurite, Kind::AzuriteSas]);
+}
+
+#[test]
+fn on_oss() {
+    lives(&[Kind::Oss]);
+}
+
+#[test]
+fn on_sftp() {
+    lives(&[Kind::Sshd, Kind::RcloneSftp]);
+}
+
+#[test]
+fn on_nats() {
+    lives(&[Kind::Nats, Kind::NatsOld]);
+}
+
+#[test]
+fn on_webdav() {
+    lives(&[Kind::RcloneWebdav, Kind::Nginx, Kind::Wsgidav]);
+}
+
+#[test]
+fn on_webdav_of_apache() {
+    lives(&[Kind::ApacheBasic, Kind::ApacheDigest]);
+}
+
+#[test]
+#[ignore = "the server must be built from source for minutes"]
+fn on_s3s_fs() {
+    lives(&[Kind::S3sFs]);
+}
+
+#[test]
+#[ignore = "the server must be built from source for half an hour"]
+fn on_garage() {
+    lives(&[Kind::Garage]);
 }

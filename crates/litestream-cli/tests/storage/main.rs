@@ -10,6 +10,8 @@
 mod oracle;
 
 mod bench;
+mod faults;
 mod lease;
 mod life;
 mod load;
+mod requests;

@@ -19,11 +19,13 @@ use serde_json::{Value, json};
 
 use super::connect::{Server, Session};
 use super::fail::{ApiError, NO_MESSAGE, chain, is_full};
-use crate::env::Env;
+use crate::env::{Env, Monotonic};
 use crate::{Error, ErrorKind, Result};
 
 /// How long nothing may come of what was asked for.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// Old servers wait for messages that went away since they were counted; not longer than this.
+const VANISHED_MAX: Duration = Duration::from_secs(2);
 /// A consumer that nobody asks is forgotten by the server.
 const CONSUMER_IDLE: Duration = Duration::from_mins(2);
 
@@ -78,12 +80,15 @@ impl Bucket {
         } else {
             body.to_string().into()
         };
-        let answered = session.client.request(to, body).await;
+        let asking = session.client.request(to.clone(), body);
+        let now = self.env.clock.monotonic();
+        let answered = self.unless_forbidden(&session, (op, subject), (&to, now), asking);
+        let answered = answered.await?;
         let answer = answered.map_err(|e| match e.kind() {
-            RequestErrorKind::NoResponders => self.failed(&session, op, subject, &e).with_hint(
+            RequestErrorKind::NoResponders => Bucket::failed(op, subject, &e).with_hint(
                 "JetStream does not answer: is it enabled on the server, for this account?",
             ),
-            _ => self.failed(&session, op, subject, &e),
+            _ => Bucket::failed(op, subject, &e),
         })?;
         let strange = |e: serde_json::Error| {
             let text = format!("an answer that makes no sense: {e}");
@@ -96,32 +101,34 @@ impl Bucket {
         Ok(Ok(serde_json::from_value(answer).map_err(strange)?))
     }
 
-    /// The connection failed, or the server kept silent because this may not be asked.
-    pub(super) fn failed(
+    /// Waits for something, but not for an answer that never comes.
+    pub(super) async fn unless_forbidden<T>(
         &self,
         session: &Session,
-        op: &'static str,
-        subject: &str,
-        error: &dyn std::error::Error,
-    ) -> Error {
-        let now = self.env.clock.monotonic();
-        match session.complaint(now) {
-            Some(complaint) if complaint.to_ascii_lowercase().contains("permissions violation") => {
-                Error::new(ErrorKind::Forbidden, op, subject, format_args!("nats: {complaint}"))
-                    .with_hint("the user may not do this: allow $JS.API.>, $O.> and _INBOX.> for the bucket's stream")
+        (op, object): (&'static str, &str),
+        (to, since): (&str, Monotonic),
+        work: impl Future<Output = T>,
+    ) -> Result<T> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            complaint = session.forbidden(to, since) => {
+                let text = format!("nats: {complaint}");
+                Err(Error::new(ErrorKind::Forbidden, op, object, text).with_hint(
+                    "the user may not do this: allow $JS.API.>, $O.> and _INBOX.> for the bucket's stream",
+                ))
             }
-            _ => Error::new(ErrorKind::Unreachable, op, subject, format_args!("nats: {}", chain(error))),
         }
     }
 
+    /// The connection failed.
+    pub(super) fn failed(op: &'static str, subject: &str, error: &dyn std::error::Error) -> Error {
+        let text = format!("nats: {}", chain(error));
+        Error::new(ErrorKind::Unreachable, op, subject, text)
+    }
+
     /// An acknowledgement that did not come, or a refusal in its place.
-    pub(super) fn not_stored(
-        &self,
-        session: &Session,
-        op: &'static str,
-        subject: &str,
-        error: &PublishError,
-    ) -> Error {
+    pub(super) fn not_stored(op: &'static str, subject: &str, error: &PublishError) -> Error {
         let text = chain(error);
         if is_full(&text) {
             return Error::new(
@@ -132,7 +139,7 @@ impl Bucket {
             )
             .with_hint("the bucket's or the account's limit is reached: raise it");
         }
-        self.failed(session, op, subject, error)
+        Bucket::failed(op, subject, error)
     }
 
     fn refused(&self, op: &'static str, subject: &str) -> impl Fn(ApiError) -> Error {
@@ -318,6 +325,7 @@ impl Reader {
     pub(super) async fn next(&mut self, count: u64) -> Result<Vec<Message>> {
         let mut messages = Vec::new();
         let batch = self.consumer.fetch().max_messages(count as usize);
+        let batch = batch.expires(VANISHED_MAX);
         let batch = patient(&self.env, self.op, &self.object, batch.messages()).await?;
         let mut batch = batch.map_err(|e| self.broken(&chain(&e)))?;
         while let Some(next) = patient(&self.env, self.op, &self.object, batch.next()).await? {

@@ -9,6 +9,7 @@ use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, jetstream,
 };
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::fail::chain;
 use crate::connection::Connection;
@@ -22,8 +23,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const ACK_MAX: Duration = Duration::from_mins(30);
 /// A silent server is asked whether it lives.
 const PING: Duration = Duration::from_secs(20);
-/// A complaint that is older has nothing to do with what failed now.
-const COMPLAINT_MAX: Duration = Duration::from_mins(1);
 /// No file with credentials is larger.
 const CREDS_BYTES_MAX: u64 = 1 << 20;
 
@@ -46,41 +45,16 @@ pub(super) struct Session {
 struct Heard {
     closed: AtomicBool,
     complaint: Mutex<Option<(Monotonic, String)>>,
+    complained: Notify,
 }
 
-/// What makes two connections one. It holds secrets and stays in memory.
-pub(super) fn key(settings: &Nats) -> String {
-    let Nats {
-        host,
-        login,
-        tls,
-        root_cas,
-        client_cert,
-        max_reconnects,
-        reconnect_wait,
-        timeout,
-        bucket: _,
-        path: _,
-    } = settings;
-    let secrets = match login {
-        Login::Jwt { jwt, seed } => [jwt.expose(), seed.expose()],
-        Login::Creds(path) => [path.as_str(), ""],
-        Login::Nkey(one) | Login::Token(one) => [one.expose(), ""],
-        Login::Password { username, password } => [username.as_str(), password.expose()],
-        Login::Anonymous => ["", ""],
-    };
-    let rest = (
-        tls,
-        root_cas,
-        client_cert,
-        max_reconnects,
-        reconnect_wait,
-        timeout,
-    );
-    format!(
-        "nats {:?}",
-        (host, std::mem::discriminant(login), secrets, rest)
-    )
+/// Settings without what a connection does not depend on: equal for replicas that can share one.
+pub(super) fn key(settings: &Nats) -> Nats {
+    Nats {
+        bucket: String::new(),
+        path: String::new(),
+        ..settings.clone()
+    }
 }
 
 impl Server {
@@ -231,11 +205,19 @@ impl Server {
 }
 
 impl Session {
-    /// What the server complained of just now: it does not answer requests that one may not make.
-    pub(super) fn complaint(&self, now: Monotonic) -> Option<String> {
-        let complaint = self.heard.complaint.lock();
-        let (at, text) = complaint.as_ref()?;
-        (now.since(*at) < COMPLAINT_MAX).then(|| text.clone())
+    /// Ends when the server complains of what is published to a subject: what one may not ask, it leaves without an answer.
+    pub(super) async fn forbidden(&self, subject: &str, since: Monotonic) -> String {
+        loop {
+            let complained = self.heard.complained.notified();
+            if let Some((at, text)) = &*self.heard.complaint.lock()
+                && *at >= since
+                && text.to_ascii_lowercase().contains("permissions violation")
+                && text.contains(subject)
+            {
+                return text.clone();
+            }
+            complained.await;
+        }
     }
 }
 
@@ -246,6 +228,7 @@ impl Heard {
             Event::ServerError(ServerError::Other(text)) => {
                 tracing::debug!(text, "nats server complains");
                 *self.complaint.lock() = Some((now, text.clone()));
+                self.complained.notify_waiters();
             }
             other => tracing::debug!(event = %other, "nats"),
         }

@@ -179,6 +179,9 @@ impl Version<'_> {
             }
         }
         let mut reader = self.reader(From::FirstWithoutBytes).await?;
+        if reader.pending < self.meta.chunks {
+            return Err(self.gone());
+        }
         let (mut chunks, mut first) = (Vec::new(), 0);
         while (chunks.len() as u64) < self.meta.chunks {
             let messages = reader.next(INDEX_BATCH).await?;
@@ -226,6 +229,9 @@ impl Fetch for Version<'_> {
         }
         let (from, mut at, mut left) = self.start(offset).await?;
         let mut reader = self.reader(from).await?;
+        if reader.pending < left {
+            return Err(self.gone());
+        }
         while at < end {
             // Full chunks, as far as that is known.
             let full = self

@@ -62,9 +62,11 @@ impl NatsReplica {
                 "a bucket's name has letters, digits, \"-\" and \"_\"; what comes below it is said by \"path\"",
             ));
         }
-        let server_key = connect::key(settings);
-        let place_key = format!("{server_key} bucket {name}");
-        let server = shared.get(server_key, || Ok(Server::new(settings, env)))?;
+        let server = shared.get(connect::key(settings), || Ok(Server::new(settings, env)))?;
+        let place_key = Nats {
+            path: String::new(),
+            ..settings.clone()
+        };
         let place = shared.get(place_key, || {
             Ok(Place {
                 bucket: Arc::new(Bucket::new(name, server, env)),

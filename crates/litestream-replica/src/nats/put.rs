@@ -15,7 +15,7 @@ use super::api::Bucket;
 use super::connect::Session;
 use super::meta::{Digesting, Meta, Options, chunk_subject, meta_subject, time_text};
 use crate::blocks::Blocks;
-use crate::env::UnixMillis;
+use crate::env::{Monotonic, UnixMillis};
 use crate::limits::{Direction, Limits};
 use crate::{Error, ErrorKind, Result, Source, key};
 
@@ -51,6 +51,7 @@ pub(super) async fn write(
         session: &session,
         limits,
         object,
+        begun: bucket.env.clock.monotonic(),
     };
     let (chunk_bytes, count, digest) = put.chunks(&mut chunks, blocks).await?;
     let mut meta = Meta {
@@ -76,6 +77,7 @@ struct Put<'a> {
     session: &'a Session,
     limits: &'a Limits,
     object: &'a str,
+    begun: Monotonic,
 }
 
 impl Put<'_> {
@@ -108,11 +110,19 @@ impl Put<'_> {
 
     /// The next acknowledgement of any chunk.
     async fn next(&self, chunks: &mut Chunks) -> Result<()> {
-        let next = chunks.unacknowledged.next();
-        match self.bucket.patient("write", self.object, next).await? {
+        let subject = chunks.subject.clone().unwrap_or_default();
+        match self.hear(&subject, chunks.unacknowledged.next()).await? {
             Some(Err(error)) => Err(self.not_stored(&error).await),
             _ => Ok(()),
         }
+    }
+
+    /// Waits for what the server says of something that was published.
+    async fn hear<T>(&self, subject: &str, work: impl Future<Output = T>) -> Result<T> {
+        let (op, bucket) = (("write", self.object), self.bucket);
+        let work = bucket.patient(op.0, op.1, work);
+        let to = (subject, self.begun);
+        bucket.unless_forbidden(self.session, op, to, work).await?
     }
 
     /// Nobody listens where a bucket should: the question what is with the bucket has a better answer.
@@ -122,21 +132,14 @@ impl Put<'_> {
         {
             return better;
         }
-        self.bucket
-            .not_stored(self.session, "write", self.object, error)
+        Bucket::not_stored("write", self.object, error)
     }
 
     /// Makes the chunks an object, and removes those of the object that was there before.
     async fn describe(&self, mut chunks: Chunks, meta: &Meta) -> Result<()> {
         let subject = meta_subject(&self.bucket.name, self.object);
-        let text = serde_json::to_vec(meta).map_err(|e| {
-            Error::new(
-                ErrorKind::Other,
-                "write",
-                self.object,
-                format_args!("nats: {e}"),
-            )
-        })?;
+        let unwritable = |e| Bucket::failed("write", self.object, &e);
+        let text = serde_json::to_vec(meta).map_err(unwritable)?;
         for _ in 0..TRIES_MAX {
             let before = self.bucket.meta("write", self.object).await?;
             // Two writers must not both replace the same version, or the chunks of one would stay for ever.
@@ -155,7 +158,7 @@ impl Put<'_> {
                     .await?;
                 sent.await
             };
-            let stored = self.bucket.patient("write", self.object, stored).await;
+            let stored = self.hear(&subject, stored).await;
             let error = match stored {
                 Ok(Ok(_)) => None,
                 Ok(Err(error)) if is_overtaken(&error) => {

@@ -21,6 +21,7 @@ use http::header::USER_AGENT;
 use http_body::Frame;
 use parking_lot::Mutex;
 
+use super::talk::Talk;
 use crate::net::{Answer, Client, Payload};
 use crate::{Error, ErrorKind};
 
@@ -29,7 +30,7 @@ use crate::{Error, ErrorKind};
 pub(super) struct Sent(pub(super) Payload);
 
 /// The HTTP client as the SDK wants it.
-pub(super) fn http_client(client: &Client) -> SharedHttpClient {
+pub(super) fn http_client(client: &Client, talk: Talk) -> SharedHttpClient {
     let client = client.clone();
     http_client_fn(move |settings, _| {
         // Only who asks a machine that may not exist (the metadata service, by an address that leads nowhere) limits the wait for
@@ -39,6 +40,7 @@ pub(super) fn http_client(client: &Client) -> SharedHttpClient {
             .map(|read| read + settings.connect_timeout().unwrap_or_default());
         SharedHttpConnector::new(Connector {
             client: client.clone(),
+            talk,
             limit,
         })
     })
@@ -46,6 +48,7 @@ pub(super) fn http_client(client: &Client) -> SharedHttpClient {
 
 struct Connector {
     client: Client,
+    talk: Talk,
     /// Until the answer's head is there.
     limit: Option<Duration>,
 }
@@ -58,10 +61,10 @@ impl fmt::Debug for Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (client, limit) = (self.client.clone(), self.limit);
+        let (client, talk, limit) = (self.client.clone(), self.talk, self.limit);
         HttpConnectorFuture::new(async move {
             let clock = Arc::clone(&client.env().clock);
-            let sent = send(client, request);
+            let sent = send(client, talk, request);
             match limit {
                 None => sent.await,
                 Some(limit) => tokio::select! {
@@ -80,7 +83,11 @@ fn late(limit: Duration) -> Error {
     Error::new(ErrorKind::Unreachable, "", "", text)
 }
 
-async fn send(client: Client, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+async fn send(
+    client: Client,
+    talk: Talk,
+    request: HttpRequest,
+) -> Result<HttpResponse, ConnectorError> {
     let user = |e: aws_smithy_runtime_api::http::HttpError| ConnectorError::user(e.into());
     let (mut head, body) = request.try_into_http1x().map_err(user)?.into_parts();
     let payload = match (head.extensions.remove::<Sent>(), body.bytes()) {
@@ -90,8 +97,10 @@ async fn send(client: Client, request: HttpRequest) -> Result<HttpResponse, Conn
     };
     // Not signed; the client says who we are.
     head.headers.remove(USER_AGENT);
+    talk.request(&head, &payload);
     let sent = client.send("", "", http::Request::from_parts(head, payload));
     let answer = sent.await.map_err(|e| ConnectorError::io(Box::new(e)))?;
+    talk.answer(&answer);
     let mut response = http::Response::new(());
     *response.status_mut() = answer.status();
     *response.headers_mut() = answer.headers().clone();

@@ -11,8 +11,8 @@ use crate::{Error, ErrorKind};
 
 const NO_CREDENTIALS: &str = "set access-key-id and secret-access-key, or the variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
      or a profile, or run where a role is attached";
-const NOT_LOADED: &str =
-    "see whether what gives the credentials (profile, role, web identity, metadata service) works";
+const NOT_LOADED: &str = "see whether what gives the credentials (profile, role, web identity, metadata service) works, or set \
+     access-key-id and secret-access-key";
 
 /// A request about an object, or about an upload of one.
 pub(super) fn failed<E>(op: &'static str, subject: &str, error: &SdkError<E, HttpResponse>) -> Error
@@ -152,7 +152,10 @@ fn without_credentials(
         _ if may_pass => (ErrorKind::Unreachable, NOT_LOADED),
         _ => (ErrorKind::Forbidden, NOT_LOADED),
     };
-    let text = format!("no credentials: {}", chain(error));
+    // The SDK writes a line for everything that it tried.
+    let tried = chain(error);
+    let tried: Vec<&str> = tried.lines().map(str::trim).collect();
+    let text = format!("no credentials: {}", tried.join("; "));
     Error::new(kind, op, subject, text).with_hint(hint)
 }
 

@@ -16,6 +16,7 @@ use aws_sdk_s3::config::{
 use tokio::sync::OnceCell;
 
 use super::sign::Every;
+use super::talk::Talk;
 use super::{connect, region};
 use crate::Result;
 use crate::net;
@@ -73,9 +74,10 @@ impl Link {
 
     async fn config(&self, region: &str) -> Builder {
         let settings = &self.settings;
+        let talk = Talk::read(&variable("LITESTREAM_S3_DEBUG").unwrap_or_default());
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(region.to_owned()))
-            .http_client(connect::http_client(&self.http))
+            .http_client(connect::http_client(&self.http, talk))
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         if let Some(credentials) = self.credentials() {
             loader = loader.credentials_provider(credentials);

@@ -18,6 +18,7 @@ mod region;
 mod service;
 mod sign;
 mod sse;
+mod talk;
 mod tidy;
 mod times;
 

@@ -481,6 +481,10 @@ fn open_remote(storage: &Storage, opening: &Opening<'_>) -> Result<SharedReplica
     match storage {
         #[cfg(feature = "sftp")]
         Storage::Sftp(sftp) => Ok(Arc::new(crate::sftp::SftpReplica::new(sftp, opening)?)),
+        #[cfg(feature = "webdav")]
+        Storage::Webdav(webdav) => Ok(Arc::new(crate::webdav::WebdavReplica::new(
+            webdav, opening,
+        )?)),
         #[cfg(feature = "nats")]
         Storage::Nats(nats) => Ok(Arc::new(crate::nats::NatsReplica::new(nats, opening)?)),
         #[cfg(feature = "s3")]

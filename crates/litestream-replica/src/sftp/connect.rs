@@ -18,7 +18,7 @@ use super::login::log_in;
 use super::session::Session;
 use crate::connection::Connection;
 use crate::env::Env;
-use crate::settings::{Secret, Sftp};
+use crate::settings::Sftp;
 use crate::{Error, ErrorKind, Result};
 
 /// Name, TCP, SSH and login together.
@@ -39,18 +39,13 @@ pub(super) struct Link {
     connection: Connection<Session>,
 }
 
-/// What makes two links one. It holds secrets and stays in memory.
-pub(super) fn key(settings: &Sftp) -> String {
-    let Sftp {
-        host,
-        user,
-        password,
-        key_path,
-        host_key,
-        ..
-    } = settings;
-    let password = password.as_ref().map(Secret::expose);
-    format!("sftp {:?}", (host, user, password, key_path, host_key))
+/// Settings without what a link does not depend on: equal for replicas that can share one.
+pub(super) fn key(settings: &Sftp) -> Sftp {
+    Sftp {
+        path: String::new(),
+        concurrent_writes: true,
+        ..settings.clone()
+    }
 }
 
 impl Link {

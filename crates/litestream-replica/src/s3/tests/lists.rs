@@ -116,21 +116,8 @@ async fn r15_whatever_lies_there_every_file_is_listed_once() {
 #[tokio::test]
 async fn exact_times_come_from_metadata_else_from_the_file_itself() {
     let header = |txid: u64, time: i64| {
-        let header = ltx::Header {
-            flags: ltx::NO_CHECKSUM,
-            page_size: ltx::PageSize::new(4096).unwrap(),
-            commit: 1,
-            min_txid: Txid::new(txid),
-            max_txid: Txid::new(txid),
-            timestamp_ms: time,
-            pre_apply_checksum: 0,
-            wal_offset: 0,
-            wal_size: 0,
-            wal_salt1: 0,
-            wal_salt2: 0,
-            node_id: 0,
-            reserved: [0; 20],
-        };
+        let (page_size, txid) = (ltx::PageSize::new(4096).unwrap(), Txid::new(txid));
+        let header = ltx::Header::new(page_size, 1, txid, txid, time);
         header.encode().to_vec()
     };
     let recorder = Recorder::start(move |asked| {

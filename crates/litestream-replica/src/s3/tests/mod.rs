@@ -1,5 +1,6 @@
 //! The backend against a service that answers by script: what goes over the wire, and what becomes of bad answers.
 
+mod amazon;
 mod bad_answers;
 mod deletes;
 mod lists;

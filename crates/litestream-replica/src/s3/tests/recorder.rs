@@ -150,20 +150,17 @@ fn serve(stream: &TcpStream, script: &Script, seen: &Mutex<Vec<Asked>>) -> Optio
         let asked = read(&mut input)?;
         seen.lock().push(asked.clone());
         let reply = script(&asked);
-        let mut out = format!("HTTP/1.1 {} X\r\n", reply.status);
-        if !reply
-            .headers
-            .iter()
-            .any(|(name, _)| *name == "content-length")
-        {
-            out += &format!("content-length: {}\r\n", reply.body.len());
+        let mut head = format!("HTTP/1.1 {} X\r\n", reply.status);
+        let mut headers = reply.headers.clone();
+        if !headers.iter().any(|(name, _)| *name == "content-length") {
+            headers.push(("content-length", reply.body.len().to_string()));
         }
-        for (name, value) in &reply.headers {
-            out += &format!("{name}: {value}\r\n");
+        for (name, value) in headers {
+            head.extend([name, ": ", &value, "\r\n"]);
         }
-        out += "\r\n";
+        head.push_str("\r\n");
         let mut output = stream;
-        output.write_all(out.as_bytes()).ok()?;
+        output.write_all(head.as_bytes()).ok()?;
         if asked.method != "HEAD" {
             let len = reply.cut.unwrap_or(reply.body.len());
             output.write_all(&reply.body[..len]).ok()?;

@@ -151,7 +151,7 @@ async fn a_payload_that_is_not_signed_says_so_in_every_request() {
 }
 
 /// Answers everything that an upload in parts asks.
-fn service(asked: &Asked) -> Reply {
+pub(super) fn service(asked: &Asked) -> Reply {
     match asked.operation() {
         "CreateMultipartUpload" => Reply::new(
             200,

@@ -1,0 +1,132 @@
+//! Writing a file: under a name of its own, then moved to its name.
+//!
+//! Promise: nobody sees a part of a file, unless the server can't move one, which is said once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::StatusCode;
+
+use super::request::{Asking, Server, refused};
+use crate::env::Env;
+use crate::net::Payload;
+use crate::{Error, Result};
+
+/// How this server moves files, as far as is known.
+#[derive(Default)]
+pub(super) struct Moving {
+    /// Where to is said by a path alone: behind a proxy a server may not know its own URL.
+    by_path: AtomicBool,
+    /// It has moved one.
+    works: AtomicBool,
+    /// It can't.
+    fails: AtomicBool,
+}
+
+/// Writes a file whose folder is there.
+pub(super) async fn put(
+    server: &Arc<Server>,
+    moving: &Moving,
+    env: &Env,
+    (temporary, path): (&str, &str),
+    payload: Payload,
+) -> Result<()> {
+    if moving.fails.load(Ordering::Relaxed) {
+        return upload(server, path, payload).await;
+    }
+    let mut unfinished = Unfinished {
+        server: Arc::clone(server),
+        env: env.clone(),
+        path: Some(temporary.to_owned()),
+    };
+    upload(server, temporary, payload.clone()).await?;
+    let error = match rename(server, moving, temporary, path).await {
+        Ok(()) => {
+            moving.works.store(true, Ordering::Relaxed);
+            unfinished.path = None;
+            return Ok(());
+        }
+        Err(Failed::Other(error)) => return Err(error),
+        Err(Failed::CanNot(error)) if moving.works.load(Ordering::Relaxed) => {
+            return Err(error);
+        }
+        Err(Failed::CanNot(error)) => error,
+    };
+    tracing::warn!(
+        %error,
+        "the server can't move files: they are written straight to their names, so a reader may see a part of one"
+    );
+    moving.fails.store(true, Ordering::Relaxed);
+    upload(server, path, payload).await
+}
+
+async fn upload(server: &Server, path: &str, payload: Payload) -> Result<()> {
+    let mut asking =
+        Asking::new("write", "PUT", path).header("content-type", "application/octet-stream");
+    asking.payload = payload;
+    server.expect(asking, &[200, 201, 204]).await.map(drop)
+}
+
+enum Failed {
+    /// The server does not do that at all.
+    CanNot(Error),
+    Other(Error),
+}
+
+async fn rename(
+    server: &Server,
+    moving: &Moving,
+    from: &str,
+    to: &str,
+) -> std::result::Result<(), Failed> {
+    loop {
+        let by_path = moving.by_path.load(Ordering::Relaxed);
+        let destination = if by_path {
+            server.target(to)
+        } else {
+            server.url(to)
+        };
+        let asking = Asking::new("write", "MOVE", from)
+            .header("destination", destination)
+            .header("overwrite", "T");
+        let answer = server.send(asking).await.map_err(Failed::Other)?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => return Ok(()),
+            // It thinks that the URL is another server's.
+            StatusCode::BAD_GATEWAY | StatusCode::BAD_REQUEST if !by_path => {
+                moving.by_path.store(true, Ordering::Relaxed);
+            }
+            StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED
+            | StatusCode::FORBIDDEN => {
+                return Err(Failed::CanNot(refused(answer).await));
+            }
+            _ => {
+                moving.by_path.store(false, Ordering::Relaxed);
+                return Err(Failed::Other(refused(answer).await));
+            }
+        }
+    }
+}
+
+/// A file under a name of its own; removed when this is dropped.
+struct Unfinished {
+    server: Arc<Server>,
+    env: Env,
+    path: Option<String>,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let Some(path) = self.path.take() else { return };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let server = Arc::clone(&self.server);
+        let remove = async move {
+            // What can't be removed now is removed by tidying up.
+            drop(server.send(Asking::new("delete", "DELETE", &path)).await);
+        };
+        self.env.spawn.task("webdav remove", Box::pin(remove));
+    }
+}
