@@ -183,6 +183,10 @@ async fn s15_token() {
     nats.make_bucket(ConnectOptions::with_token("secret".into()))
         .await;
     nats.works(&[("token", "secret")]).await;
+    // One of several servers is enough.
+    let several = format!("nats://127.0.0.1:1,127.0.0.1:{}/b", nats.port);
+    let pairs = [("url", several), ("token", "secret".to_owned())];
+    works(&Storage::read(&keys(&pairs), &Keys::new()).unwrap()).await;
     assert!(nats.refuses(&[]).await.is_forbidden());
 }
 
