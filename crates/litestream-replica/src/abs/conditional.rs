@@ -21,7 +21,7 @@ impl Conditional for AbsReplica {
             .send("read", &key, head, Payload::empty())
             .await?;
         if !answer.status().is_success() {
-            let error = answer.refusal().await.error();
+            let error = answer.refusal().await.object_error();
             return if error.is_not_found() {
                 Ok(None)
             } else {

@@ -272,6 +272,11 @@ async fn r21_what_is_missing_or_forbidden_is_no_empty_level() {
     Replica::delete(&replica, &[(Level::L0, name(1))])
         .await
         .unwrap();
+    // Of something between, not of the service.
+    let server = Server::with(|_| Some(Reply::text(404, "<html>lost</html>")));
+    let read = self::replica(&server, None);
+    let read = read.read(Level::L0, name(1), 0, None).await;
+    assert!(read.unwrap_err().is_retryable());
 }
 
 #[tokio::test]

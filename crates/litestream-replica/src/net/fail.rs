@@ -98,6 +98,17 @@ impl Refusal {
         self.error_of(classify(self.status, &self.code))
     }
 
+    /// As the error of a request about an object, of a service that always says by a word of its own what is missing: a bare 404 is one
+    /// of something between, and no file is missing because of it.
+    pub(crate) fn object_error(&self) -> Error {
+        if self.status == 404 && self.code.is_empty() {
+            return self.error_of(ErrorKind::Unreachable).with_hint(
+                "see whether the endpoint is right, and nothing between answers for it",
+            );
+        }
+        self.error()
+    }
+
     /// As an error of a kind that the caller knows better.
     pub(crate) fn error_of(&self, kind: ErrorKind) -> Error {
         let status = StatusCode::from_u16(self.status).ok();

@@ -45,7 +45,7 @@ pub(crate) async fn take(
             }
         }
         status if status.is_success() => (offset, None),
-        _ => return Err(answer.refusal().await.error()),
+        _ => return Err(answer.refusal().await.object_error()),
     };
     let mut left = len.unwrap_or(u64::MAX);
     let mut at = offset;

@@ -41,8 +41,7 @@ async fn of(service: &Service, key: &str, mut file: FileInfo) -> Result<Option<F
     let asked = async || Ok(time(&head(service, key).await?));
     let found = match attempts(clock, || PATIENCE, asked).await {
         Ok(Some(time)) => Ok(Some(time)),
-        Err(error) if error.is_not_found() => return Ok(None),
-        // Uploaded by something else: the file says it as well.
+        // Uploaded by something else, or an answer without a body, which can't say why: the file says it as well.
         Ok(None) | Err(_) => attempts(clock, || PATIENCE, || in_header(service, key)).await,
     };
     match found {

@@ -122,7 +122,7 @@ enum Wave {
     End,
     /// The last of those that follow each other without a gap.
     Page(Page),
-    /// The service does not begin where it is told to.
+    /// The service does not begin where it is told to, or forgets what it promised.
     Useless,
 }
 
@@ -155,7 +155,15 @@ impl Walk<'_> {
         let pages = begins
             .iter()
             .map(|begin| page(self.service, self.prefix, Begin::Key(begin.clone())));
-        let pages = try_join_all(pages).await?;
+        let pages = match try_join_all(pages).await {
+            Ok(pages) => pages,
+            Err(error) if error.is_retryable() => return Err(error),
+            // Pages by tokens may be allowed all the same; if not, they say why.
+            Err(error) => {
+                tracing::debug!(%error, "pages can't be listed side by side");
+                return Ok(Wave::Useless);
+            }
+        };
         let mut reached = stretch.last;
         let mut last = Wave::Useless;
         for (begin, page) in begins.iter().zip(pages) {
@@ -166,11 +174,16 @@ impl Walk<'_> {
             if *begin > reached {
                 break;
             }
+            let end = page.objects.last().and_then(Object::key);
+            // The page before said that more follows.
+            if page.next.is_none() && end.is_none_or(|key| key <= reached.as_str()) {
+                return Ok(Wave::Useless);
+            }
             self.take(&page.objects)?;
             if page.next.is_none() {
                 return Ok(Wave::End);
             }
-            if let Some(key) = page.objects.last().and_then(Object::key) {
+            if let Some(key) = end {
                 key.clone_into(&mut reached);
             }
             last = Wave::Page(page);

@@ -1,7 +1,7 @@
 //! Writing an object in parts, several at once, each tried again alone.
 //!
-//! Promise: an upload that fails, or whose future is dropped, is aborted, so that its parts cost nothing; a service that bears fewer requests
-//! at once than are allowed gets fewer.
+//! Promise: an upload that fails, or whose future is dropped, is aborted, so that its parts cost nothing, unless the service may be putting
+//! them together at that moment; a service that bears fewer requests at once than are allowed gets fewer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +28,8 @@ const PARTS_MAX: u64 = 10_000;
 const STEP_BYTES: u64 = 1 << 20;
 /// How long one part is tried again.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// How long it is asked to put the parts together: of large objects some services answer only after minutes.
+const END_PATIENCE: Duration = Duration::from_mins(15);
 /// How long a failed upload is waited for to be aborted.
 const ABORT_MAX: Duration = Duration::from_secs(5);
 
@@ -48,6 +50,8 @@ pub(super) async fn write(
     let done = upload.run(payload, created).await;
     match &done {
         Ok(()) => upload.open = false,
+        // Nobody knows what became of it: what is left is found by `tidy`.
+        Err(error) if upload.ending && error.is_retryable() => upload.open = false,
         Err(_) => upload.give_up().await,
     }
     done
@@ -59,6 +63,8 @@ struct Upload {
     key: String,
     id: String,
     open: bool,
+    /// The service was asked to put the parts together.
+    ending: bool,
 }
 
 impl Upload {
@@ -92,10 +98,11 @@ impl Upload {
             key: key.to_owned(),
             id,
             open: true,
+            ending: false,
         })
     }
 
-    async fn run(&self, payload: &Payload, created: UnixMillis) -> Result<()> {
+    async fn run(&mut self, payload: &Payload, created: UnixMillis) -> Result<()> {
         let size = part_bytes(payload.len(), self.service.settings.part_size);
         let count = payload.len().div_ceil(size);
         let lanes = Lanes::new(self.service.settings.concurrency as usize);
@@ -105,7 +112,9 @@ impl Upload {
             self.part(n as i32 + 1, part, &lanes)
         });
         let parts = stream::iter(parts).buffered(lanes.max()).try_collect();
-        self.complete(parts.await?, payload.len(), created).await
+        let parts = parts.await?;
+        self.ending = true;
+        self.complete(parts, payload.len(), created).await
     }
 
     async fn part(&self, number: i32, payload: Payload, lanes: &Lanes) -> Result<CompletedPart> {
@@ -174,7 +183,13 @@ impl Upload {
             };
             require_tag(answer.e_tag(), "end upload", subject).map(drop)
         };
-        attempts(&*service.env.clock, || PATIENCE, send).await
+        match attempts(&*service.env.clock, || END_PATIENCE, send).await {
+            Err(error) if error.is_retryable() => match self.is_there(len, created).await {
+                Ok(true) => Ok(()),
+                _ => Err(error),
+            },
+            done => done,
+        }
     }
 
     /// Whether the object is what was uploaded.
@@ -185,27 +200,32 @@ impl Upload {
             .bucket(&service.settings.bucket)
             .key(&self.key);
         let subject = || service.subject(&self.key);
-        let answer = request.send().await;
-        let answer = answer.map_err(|e| errors::failed("head", &subject(), &e))?;
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if errors::status(&error) == Some(404) => return Ok(false),
+            Err(error) => return Err(errors::failed("head", &subject(), &error)),
+        };
         let time = answer.metadata().and_then(times::in_metadata);
         Ok(answer.content_length() == Some(len as i64) && time == Some(created))
     }
 
     /// Aborts it, if that does not take long. [`Service::tidy`](super::tidy) finds what is left.
     async fn give_up(&mut self) {
-        self.open = false;
+        // Whoever drops this before it is through has it done by `drop`.
+        self.ending = false;
         let clock = Arc::clone(&self.service.env.clock);
         tokio::select! {
             () = abort(&self.service, &self.key, &self.id) => {}
             () = clock.sleep_async(ABORT_MAX) => {}
         }
+        self.open = false;
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
         // Where nothing runs any more, nothing can be sent.
-        if self.open && tokio::runtime::Handle::try_current().is_ok() {
+        if self.open && !self.ending && tokio::runtime::Handle::try_current().is_ok() {
             let service = Arc::clone(&self.service);
             let (key, id) = (self.key.clone(), self.id.clone());
             let work = async move { abort(&service, &key, &id).await };

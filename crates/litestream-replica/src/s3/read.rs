@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use super::errors;
 use super::service::Service;
 use super::sse::with_customer_key;
-use crate::Result;
 use crate::retry::{Fetch, resumed};
+use crate::{Error, ErrorKind, Result};
 
 /// Numbers beyond this are none that every service can read.
 const OFFSET_MAX: u64 = 1 << 62;
@@ -19,6 +19,8 @@ struct Object<'a> {
     service: &'a Service,
     key: &'a str,
     subject: String,
+    /// Where the caller begins.
+    start: u64,
 }
 
 /// Reads as [`crate::Replica::read`].
@@ -32,9 +34,11 @@ pub(super) async fn read(
         service,
         key,
         subject: service.subject(key),
+        start: offset,
     };
     if len == Some(0) {
         // Whether it is there matters all the same.
+        let object = Object { start: 0, ..object };
         object.fetch(0, Some(1), &mut BytesMut::new()).await?;
         return Ok(Bytes::new());
     }
@@ -51,7 +55,9 @@ impl Fetch for Object<'_> {
             .range(range(offset, len));
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if is_beyond_the_end(&error) => return Ok(()),
+            Err(error) if errors::status(&error) == Some(416) => {
+                return self.beyond_the_end(offset, &error);
+            }
             Err(error) => return Err(errors::failed("get", &self.subject, &error)),
         };
         self.take(answer, offset, len, into).await
@@ -59,6 +65,27 @@ impl Fetch for Object<'_> {
 }
 
 impl Object<'_> {
+    /// Nothing is there to read where the caller begins; but where a read goes on, there were more bytes a moment ago, unless it had all.
+    fn beyond_the_end(
+        &self,
+        offset: u64,
+        error: &SdkError<GetObjectError, HttpResponse>,
+    ) -> Result<()> {
+        let range = error
+            .raw_response()
+            .and_then(|raw| raw.headers().get("content-range"));
+        let total = range.and_then(|text| text.trim().strip_prefix("bytes */")?.parse().ok());
+        if offset == self.start || total == Some(offset) {
+            return Ok(());
+        }
+        let text = format!("416: there is no byte {offset} any more");
+        Err(self.error(ErrorKind::Unreachable, text))
+    }
+
+    fn error(&self, kind: ErrorKind, text: String) -> Error {
+        Error::new(kind, "get", self.subject.as_str(), text)
+    }
+
     async fn take(
         &self,
         answer: GetObjectOutput,
@@ -67,17 +94,32 @@ impl Object<'_> {
         into: &mut BytesMut,
     ) -> Result<()> {
         // Who does not know ranges sends everything.
-        let mut skip = if answer.content_range().is_some() {
-            0
-        } else {
-            offset
+        let (mut skip, end) = match answer.content_range() {
+            None => (offset, None),
+            Some(text) => match content_range(text) {
+                Some((first, _)) if first != offset.min(OFFSET_MAX) => {
+                    let text = format!("byte {offset} was asked for, and byte {first} came");
+                    return Err(self.error(ErrorKind::Corrupt, text));
+                }
+                Some((_, end)) => (0, Some(end)),
+                None => (0, None),
+            },
         };
+        let before = into.len();
         let mut left = len.unwrap_or(u64::MAX);
+        let mut unread = answer.content_length.map(i64::cast_unsigned);
         let mut body = answer.body;
-        while left > 0
+        // After the last byte comes what its checksum says.
+        while (left > 0 || unread == Some(0))
             && let Some(chunk) = body.next().await
         {
-            let mut chunk = chunk.map_err(|e| errors::broken("get", &self.subject, &e))?;
+            let mut chunk = chunk.map_err(|e| {
+                if !errors::is_intact(&e) {
+                    into.truncate(before);
+                }
+                errors::broken("get", &self.subject, &e)
+            })?;
+            unread = unread.map(|unread| unread.saturating_sub(chunk.len() as u64));
             let dropped = skip.min(chunk.len() as u64);
             skip -= dropped;
             chunk = chunk.slice(dropped as usize..);
@@ -85,8 +127,22 @@ impl Object<'_> {
             left -= chunk.len() as u64;
             into.extend_from_slice(&chunk);
         }
+        let at = offset.saturating_add((into.len() - before) as u64);
+        if left > 0 && end.is_some_and(|end| at < end) {
+            let text = "the service sent less than was asked for".to_owned();
+            return Err(self.error(ErrorKind::Unreachable, text));
+        }
         Ok(())
     }
+}
+
+/// Where `bytes FIRST-LAST/TOTAL` begins, and where the object ends; where this range does, if that is not known.
+fn content_range(text: &str) -> Option<(u64, u64)> {
+    let (first, rest) = text.trim().strip_prefix("bytes ")?.split_once('-')?;
+    let (last, total) = rest.split_once('/')?;
+    let last: u64 = last.trim().parse().ok()?;
+    let end = total.trim().parse().unwrap_or(last.saturating_add(1));
+    Some((first.trim().parse().ok()?, end))
 }
 
 fn range(offset: u64, len: Option<u64>) -> String {
@@ -98,14 +154,9 @@ fn range(offset: u64, len: Option<u64>) -> String {
     }
 }
 
-fn is_beyond_the_end(error: &SdkError<GetObjectError, HttpResponse>) -> bool {
-    let status = error.raw_response().map(|raw| raw.status().as_u16());
-    status == Some(416)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::range;
+    use super::{content_range, range};
 
     #[test]
     fn ranges() {
@@ -118,5 +169,8 @@ mod tests {
         ] {
             assert_eq!(range(offset, len), expected);
         }
+        assert_eq!(content_range("bytes 5-14/100"), Some((5, 100)));
+        assert_eq!(content_range("bytes 5-14/*"), Some((5, 15)));
+        assert_eq!(content_range("5-14/100"), None);
     }
 }

@@ -12,12 +12,42 @@ use crate::settings::REDACTED;
 
 /// Longer bodies are cut.
 const BODY_BYTES_MAX: usize = 4096;
-/// Headers whose values are left out.
-const SECRET: [&str; 4] = [
-    "authorization",
-    "proxy-authorization",
-    "x-amz-security-token",
-    "x-amz-server-side-encryption-customer-key",
+/// Headers whose values are shown: what has no place here may be a key or a token, of this service or of one that gives credentials.
+const SHOWN: [&str; 34] = [
+    "accept",
+    "accept-ranges",
+    "amz-sdk-invocation-id",
+    "amz-sdk-request",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-md5",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "host",
+    "if-match",
+    "if-none-match",
+    "last-modified",
+    "range",
+    "retry-after",
+    "server",
+    "transfer-encoding",
+    "x-amz-bucket-region",
+    "x-amz-checksum-algorithm",
+    "x-amz-checksum-crc32",
+    "x-amz-checksum-mode",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-id-2",
+    "x-amz-meta-litestream-timestamp",
+    "x-amz-request-id",
+    "x-amz-sdk-checksum-algorithm",
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-storage-class",
+    "x-tigris-consistent",
 ];
 
 /// What is told, by the words that Litestream has for it.
@@ -102,10 +132,10 @@ impl Talk {
 fn listed(headers: &HeaderMap) -> String {
     let mut text = String::new();
     for (name, value) in headers {
-        let shown = if SECRET.contains(&name.as_str()) {
-            REDACTED
-        } else {
+        let shown = if SHOWN.contains(&name.as_str()) {
             value.to_str().unwrap_or("?")
+        } else {
+            REDACTED
         };
         // Writing to a string can't fail.
         let _ = write!(text, " {name}={shown:?}");
@@ -128,6 +158,8 @@ mod tests {
             )
             .header("x-amz-security-token", "TOKEN")
             .header("x-amz-server-side-encryption-customer-key", "KEY")
+            .header("x-amz-sso_bearer_token", "BEARER")
+            .header("x-aws-ec2-metadata-token", "METADATA")
             .header("x-amz-date", "now");
         let (head, ()) = request.body(()).unwrap().into_parts();
         let payload = Payload::Bytes(Bytes::from_static(b"<Delete/>"));
@@ -135,7 +167,8 @@ mod tests {
         assert_eq!(
             text,
             "POST http://x/b?delete authorization=\"<redacted>\" x-amz-security-token=\"<redacted>\" \
-             x-amz-server-side-encryption-customer-key=\"<redacted>\" x-amz-date=\"now\" \
+             x-amz-server-side-encryption-customer-key=\"<redacted>\" x-amz-sso_bearer_token=\"<redacted>\" \
+             x-aws-ec2-metadata-token=\"<redacted>\" x-amz-date=\"now\" \
              [AWS4-HMAC-SHA256 Credential=AK/s3, SignedHeaders=host;x,] <Delete/>"
         );
         let quiet = Talk::read("response, retries");

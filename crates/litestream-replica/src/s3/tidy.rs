@@ -14,14 +14,14 @@ const AGE: Duration = Duration::from_hours(24);
 /// Aborts old uploads of files of this replica. Services that can't list uploads, or don't allow it, are left alone.
 pub(super) async fn tidy(service: &Service) -> Result<()> {
     let before = service.env.clock.now().0 - AGE.as_millis() as i64;
-    let (mut after_key, mut after_id) = (None, None);
+    let (mut after_key, mut after_id) = (None::<String>, None::<String>);
     loop {
         let request = service.client().await?.list_multipart_uploads();
         let request = request
             .bucket(&service.settings.bucket)
             .prefix(format!("{}/", service.settings.prefix))
-            .set_key_marker(after_key)
-            .set_upload_id_marker(after_id);
+            .set_key_marker(after_key.clone())
+            .set_upload_id_marker(after_id.clone());
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) => {
@@ -49,8 +49,13 @@ pub(super) async fn tidy(service: &Service) -> Result<()> {
         if answer.is_truncated() != Some(true) || answer.next_key_marker().is_none() {
             return Ok(());
         }
-        after_key = answer.next_key_marker().map(str::to_owned);
-        after_id = answer.next_upload_id_marker().map(str::to_owned);
+        let next_key = answer.next_key_marker().map(str::to_owned);
+        let next_id = answer.next_upload_id_marker().map(str::to_owned);
+        if (&next_key, &next_id) == (&after_key, &after_id) {
+            tracing::debug!("the list of uploads goes on where it began");
+            return Ok(());
+        }
+        (after_key, after_id) = (next_key, next_id);
     }
 }
 

@@ -46,7 +46,6 @@ async fn of(service: &Service, mut file: FileInfo) -> Result<Option<FileInfo>> {
     let clock = &*service.env.clock;
     let found = match attempts(clock, || PATIENCE, || head(service, &key)).await {
         Ok(Some(time)) => Ok(Some(time)),
-        Err(error) if error.is_not_found() => return Ok(None),
         // Uploaded by something else, or a service that keeps no metadata or answers no HEAD: the file says it as well.
         Ok(None) | Err(_) => attempts(clock, || PATIENCE, || in_header(service, &key)).await,
     };
@@ -65,14 +64,18 @@ async fn of(service: &Service, mut file: FileInfo) -> Result<Option<FileInfo>> {
     Ok(Some(file))
 }
 
+/// `None` as well where the service knows no such object: an answer to HEAD has no body that could say why, and what was listed is
+/// left out only because the service said that it is gone.
 async fn head(service: &Service, key: &str) -> Result<Option<UnixMillis>> {
     let request = service.client().await?.head_object();
     let request = with_customer_key!(request, service)
         .bucket(&service.settings.bucket)
         .key(key);
-    let answer = request.send().await;
-    let answer = answer.map_err(|e| errors::failed("head", &service.subject(key), &e))?;
-    Ok(answer.metadata().and_then(in_metadata))
+    match request.send().await {
+        Ok(answer) => Ok(answer.metadata().and_then(in_metadata)),
+        Err(error) if errors::status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(errors::failed("head", &service.subject(key), &error)),
+    }
 }
 
 /// Services return the name in either case.

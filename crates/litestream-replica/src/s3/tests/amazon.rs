@@ -126,6 +126,38 @@ async fn s02_checksums_go_to_amazon_in_headers() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_not_what_its_checksum_says_is_never_read() {
+    if std::env::var(CASE).is_ok() {
+        let replica = open(&amazon("bucket"));
+        for len in [None, Some(10), Some(20)] {
+            let read = replica.read(Level::L0, name(1, 1), 0, len).await;
+            assert!(read.unwrap_err().is_retryable());
+        }
+        return;
+    }
+    let recorder = Recorder::start(|_| {
+        Reply::new(206, "0123456789")
+            .with("content-range", "bytes 0-9/10")
+            .with("x-amz-checksum-crc32", "AAAAAA==")
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = ("AWS_ENDPOINT_URL_S3", recorder.url.as_str());
+    let test = "a_body_that_is_not_what_its_checksum_says_is_never_read";
+    assert_well(&child(test, "x", &folder, &[KEY[0], KEY[1], endpoint]), "x");
+    let mut ranges: Vec<_> = recorder
+        .seen()
+        .iter()
+        .map(|asked| asked.header("range").to_owned())
+        .collect();
+    ranges.dedup();
+    assert_eq!(
+        ranges,
+        ["bytes=0-", "bytes=0-9", "bytes=0-19"],
+        "nothing was kept"
+    );
+}
+
+#[tokio::test]
 async fn credentials_come_from_where_litestream_looks() {
     if let Ok(case) = std::env::var(CASE) {
         let mut settings = amazon("bucket");

@@ -113,6 +113,15 @@ async fn k17_what_the_service_could_not_delete_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_page_of_something_between_says_of_no_object_that_it_is_gone() {
+    for reply in [Reply::new(404, ""), Reply::new(404, "<html>lost</html>")] {
+        let recorder = Recorder::start(move |_| reply.clone());
+        let replica = open(&settings(&recorder.url, "db"));
+        assert!(replica.delete(&all(1)).await.unwrap_err().is_retryable());
+    }
+}
+
+#[tokio::test]
 async fn a_service_without_batches_gets_single_requests() {
     let recorder = Recorder::start(|asked| match asked.operation() {
         "DeleteObjects" => Reply::error(501, "NotImplemented"),

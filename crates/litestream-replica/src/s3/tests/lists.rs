@@ -17,6 +17,10 @@ enum Manner {
     NoStart,
     /// Pages are short.
     Short(usize),
+    /// After a key there is nothing, it says.
+    EmptyStart,
+    /// It refuses to begin after a key.
+    RefusedStart,
 }
 
 /// Lists these keys as S3 does.
@@ -26,6 +30,13 @@ fn lister(keys: Vec<String>, manner: Manner) -> Recorder {
         let token = asked.query("continuation-token");
         let start = asked.query("start-after");
         let start = start.filter(|_| manner != Manner::NoStart);
+        match manner {
+            Manner::EmptyStart if start.is_some() => {
+                return Reply::new(200, "<ListBucketResult></ListBucketResult>");
+            }
+            Manner::RefusedStart if start.is_some() => return Reply::error(400, "InvalidArgument"),
+            _ => {}
+        }
         let after = token.or(start).unwrap_or_default();
         let from = keys.partition_point(|key| *key <= after);
         let len = match manner {
@@ -103,7 +114,13 @@ async fn r15_whatever_lies_there_every_file_is_listed_once() {
         "db/0000/zzz",
         "db/0001/0000000000000001-0000000000000001.ltx",
     ];
-    for manner in [Manner::Proper, Manner::NoStart, Manner::Short(7)] {
+    for manner in [
+        Manner::Proper,
+        Manner::NoStart,
+        Manner::Short(7),
+        Manner::EmptyStart,
+        Manner::RefusedStart,
+    ] {
         requests(&files, &foreign, manner).await;
     }
     // Pages without a single file of ours.
@@ -130,7 +147,7 @@ async fn exact_times_come_from_metadata_else_from_the_file_itself() {
                         key(name(n, n))
                     )
                 };
-                let body: String = (1..=6).map(item).collect();
+                let body: String = (1..=7).map(item).collect();
                 Reply::new(200, format!("<ListBucketResult>{body}</ListBucketResult>"))
             }
             "HeadObject" if of(1) => Reply::tag().with(
@@ -143,7 +160,13 @@ async fn exact_times_come_from_metadata_else_from_the_file_itself() {
             "HeadObject" if of(3) => Reply::tag(),
             "HeadObject" if of(4) => Reply::new(403, ""),
             "HeadObject" if of(5) => Reply::new(404, ""),
+            // Says nothing of why: only GET knows.
+            "HeadObject" if of(7) => Reply::new(404, ""),
             "HeadObject" => Reply::tag(),
+            "GetObject" if of(5) => Reply::error(404, "NoSuchKey"),
+            "GetObject" if of(7) => {
+                Reply::new(206, header(7, 1007)).with("content-range", "bytes 0-99/200")
+            }
             "GetObject" if of(2) => {
                 Reply::new(206, header(2, 1002)).with("content-range", "bytes 0-99/200")
             }
@@ -172,6 +195,7 @@ async fn exact_times_come_from_metadata_else_from_the_file_itself() {
             (4, 1004),
             // 5 has gone, 6 is damaged.
             (6, date("Fri, 20 Nov 2026 09:59:17 GMT")),
+            (7, 1007),
         ]
     );
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::*;
+use crate::env::{Clock, Monotonic};
 
 const BEGUN: &str =
     "<InitiateMultipartUploadResult><UploadId>U</UploadId></InitiateMultipartUploadResult>";
@@ -167,6 +168,71 @@ async fn an_end_whose_answer_got_lost_is_found_out() {
     }
 }
 
+/// Waits between attempts take no time; time-outs do.
+struct Jumping {
+    real: Arc<dyn Clock>,
+    jumped: Mutex<Duration>,
+}
+
+#[async_trait::async_trait]
+impl Clock for Jumping {
+    fn now(&self) -> UnixMillis {
+        self.real.now()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(self.real.monotonic().0 + *self.jumped.lock())
+    }
+
+    fn boot(&self) -> Option<u128> {
+        self.real.boot()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.real.sleep(duration);
+    }
+
+    async fn sleep_async(&self, duration: Duration) {
+        if duration < Duration::from_secs(15) {
+            *self.jumped.lock() += duration;
+        } else {
+            self.real.sleep_async(duration).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_of_whose_end_nobody_knows_is_looked_for_and_not_aborted() {
+    for (time, is_ours) in [
+        ("2026-11-20T09:59:17.46Z", true),
+        ("2026-11-20T09:59:17Z", false),
+    ] {
+        let recorder = service(move |asked| match asked.operation() {
+            "CompleteMultipartUpload" => Some(Reply::error(500, "InternalError")),
+            "HeadObject" => Some(
+                Reply::new(200, "")
+                    .with("content-length", (6 << 20).to_string())
+                    .with("x-amz-meta-litestream-timestamp", time),
+            ),
+            _ => None,
+        });
+        let mut env = real::env();
+        env.clock = Arc::new(Jumping {
+            real: Arc::clone(&env.clock),
+            jumped: Mutex::default(),
+        });
+        let settings = settings(&recorder.url, "db");
+        let replica = S3Replica::new(&settings, &Opening::command(&env)).unwrap();
+        let begin = env.clock.monotonic();
+        let done = write(&replica, &bytes(6 << 20)).await;
+        assert_eq!(done.is_ok(), is_ours, "{done:?}");
+        let passed = env.clock.monotonic().since(begin);
+        assert!(passed > Duration::from_mins(14), "{passed:?}");
+        assert_eq!(count(&recorder, "HeadObject"), 1);
+        assert_eq!(count(&recorder, "AbortMultipartUpload"), 0);
+    }
+}
+
 #[tokio::test]
 async fn uploads_that_nobody_ends_are_cleared_away() {
     let list = |uploads: &str, more: &str| {
@@ -211,11 +277,14 @@ async fn uploads_that_nobody_ends_are_cleared_away() {
         .map(|a| a.query("uploadId").unwrap())
         .collect();
     assert_eq!(aborted, ["old", "old-2"]);
-    for reply in [
-        Reply::error(501, "NotImplemented"),
-        Reply::error(403, "AccessDenied"),
+    for (reply, requests) in [
+        (Reply::error(501, "NotImplemented"), 1),
+        (Reply::error(403, "AccessDenied"), 1),
+        // One that never goes on.
+        (Reply::new(200, list("", more)), 2),
     ] {
         let recorder = service(move |_| Some(reply.clone()));
         open(&settings(&recorder.url, "db")).tidy().await.unwrap();
+        assert_eq!(recorder.seen().len(), requests);
     }
 }
