@@ -43,20 +43,30 @@ impl HostKeys {
     }
 
     /// Reads the files of known hosts, if no key is pinned: blocking.
-    pub(super) fn judge(&self, disk: &dyn Disk) -> Judge {
+    pub(super) fn judge(&self, disk: &dyn Disk) -> Result<Judge> {
+        self.judge_by(disk, files())
+    }
+
+    fn judge_by(&self, disk: &dyn Disk, files: Vec<PathBuf>) -> Result<Judge> {
         let mut entries = Vec::new();
-        if self.pinned.is_none() {
-            for file in files() {
-                // A file that is not there or not readable says nothing, as with ssh.
-                if let Ok(text) = read_text(disk, &file) {
-                    entries.extend(entries_of(&text, &file));
+        let files = files.into_iter().filter(|_| self.pinned.is_none());
+        for file in files {
+            match read_text(disk, &file) {
+                Ok(text) => entries.extend(entries_of(&text, &file)),
+                // Only a file that is not there says nothing.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    let text = format!("cannot read the known hosts in {}: {e}", file.display());
+                    let subject = self.address.to_string();
+                    return Err(Error::new(ErrorKind::Invalid, "connect", subject, text)
+                        .with_hint("make it readable, or name the server's key by \"host-key\""));
                 }
             }
         }
-        Judge {
+        Ok(Judge {
             keys: self.clone(),
             entries,
-        }
+        })
     }
 }
 
@@ -70,7 +80,8 @@ fn files() -> Vec<PathBuf> {
 /// A line of a file of known hosts.
 struct Entry {
     hosts: String,
-    key: PublicKey,
+    /// `None` if it can't be read: then it is a key, but not the one that is shown.
+    key: Option<PublicKey>,
     revoked: bool,
     file: PathBuf,
     line: usize,
@@ -83,17 +94,19 @@ fn entries_of(text: &str, file: &Path) -> Vec<Entry> {
         .collect()
 }
 
-/// `None` for comments, certificate authorities and what can't be read.
+/// `None` for comments and certificate authorities.
 fn entry(text: &str, file: &Path, line: usize) -> Option<Entry> {
     let mut fields = text.split_ascii_whitespace().peekable();
     let marker = fields.next_if(|field| field.starts_with('@'));
     if text.starts_with('#') || !matches!(marker, None | Some("@revoked")) {
         return None;
     }
-    let (hosts, kind, base64) = (fields.next()?, fields.next()?, fields.next()?);
+    let hosts = fields.next()?.to_owned();
+    let mut field = || fields.next().unwrap_or_default();
+    let key = format!("{} {}", field(), field());
     Some(Entry {
-        hosts: hosts.to_owned(),
-        key: PublicKey::from_openssh(&format!("{kind} {base64}")).ok()?,
+        hosts,
+        key: PublicKey::from_openssh(&key).ok(),
         revoked: marker.is_some(),
         file: file.to_owned(),
         line,
@@ -164,7 +177,7 @@ impl Judge {
         let seen = self.keys.seen.lock().clone();
         let pinned = self.keys.pinned.iter().chain(&seen);
         let known: Vec<Algorithm> = pinned
-            .chain(self.known().map(|entry| &entry.key))
+            .chain(self.known().filter_map(|entry| entry.key.as_ref()))
             .map(PublicKey::algorithm)
             .collect();
         let is_known = |kind: &Algorithm| known.iter().any(|k| same_kind(k, kind));
@@ -204,12 +217,14 @@ impl Judge {
                 finger(pinned)
             )));
         }
-        if let Some(entry) = self.entries.iter().find(|e| e.revoked && same(&e.key)) {
+        let names_it = |entry: &Entry| entry.key.as_ref().is_some_and(same);
+        let mut revoked = self.entries.iter().filter(|entry| entry.revoked);
+        if let Some(entry) = revoked.find(|entry| names_it(entry)) {
             let text = format!("the server's key is revoked by {}", place(entry));
             return Err(self.refused(&text));
         }
         let known: Vec<&Entry> = self.known().collect();
-        if known.iter().any(|entry| same(&entry.key)) {
+        if known.iter().any(|entry| names_it(entry)) {
             return Ok(());
         }
         // A name without its port vouches for a key, but another server may well listen at another port.
@@ -351,6 +366,39 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_key_that_can_not_be_read_is_known_and_another_one() {
+        for line in [
+            "h ssh-ed25519 AAAAbroken",
+            "h ssh-ed25519",
+            "h ssh-new AAAA",
+            "h",
+        ] {
+            let error = judge("h", None, line).check(&key(ONE)).unwrap_err();
+            assert!(error.to_string().contains("/known, line 1"), "{error}");
+            let both = judge("h", None, &format!("{line}\nh {ONE}"));
+            assert!(both.check(&key(ONE)).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn known_hosts_that_can_not_be_read_are_no_reason_to_believe_anybody() {
+        let disk = crate::env::real::env().disk;
+        let folder = tempfile::tempdir().unwrap();
+        let judge_by = |pinned, file: PathBuf| {
+            let keys = HostKeys::new(Address::parse("h").unwrap(), pinned).unwrap();
+            keys.judge_by(&*disk, vec![file]).map(drop)
+        };
+        assert!(judge_by(None, folder.path().join("missing")).is_ok());
+        // A folder can't be read as a file.
+        let error = judge_by(None, folder.path().to_owned()).unwrap_err();
+        assert!(
+            !error.is_retryable() && error.to_string().contains("host-key"),
+            "{error}"
+        );
+        assert!(judge_by(Some(ONE), folder.path().to_owned()).is_ok());
     }
 
     #[test]
