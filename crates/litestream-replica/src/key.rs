@@ -59,6 +59,12 @@ pub(crate) fn temp_name(name: FileName, now_ms: i64, random: u64) -> String {
     format!("{name}.{:012x}-{random:016x}.tmp", now_ms.max(0))
 }
 
+/// The path of a file that is taken aside for another one: in the form of [`temp_name`], so that it is removed some day if it is forgotten.
+#[cfg(feature = "sftp")]
+pub(crate) fn aside(path: &str, now_ms: i64, random: u64) -> String {
+    format!("{path}.{:012x}-{random:016x}.tmp", now_ms.max(0))
+}
+
 /// When a file of exactly the form of [`temp_name`] was begun; `None` for any other name.
 pub(crate) fn temp_begun_ms(file_name: &str) -> Option<i64> {
     let (name, rest) = file_name.strip_suffix(".tmp")?.rsplit_once('.')?;

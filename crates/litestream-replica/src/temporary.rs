@@ -1,15 +1,20 @@
 //! Names of files that are being written, and which of them nobody writes any more.
 //!
-//! Promise: a name is a leftover only if it has exactly our form and no replica of this process is writing it.
+//! Promise: a name is a leftover only if it has exactly our form, no replica of this process is writing it, and it is so old that no other
+//! process is.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use ltx::FileName;
 use parking_lot::Mutex;
 
-use crate::env::Env;
+use crate::env::{Env, UnixMillis};
 use crate::key;
+
+/// A file that another process writes may be as old as that.
+const STALE: Duration = Duration::from_hours(24);
 
 /// A name of its own for a file while it is written; it is in use until this is dropped.
 pub(crate) struct Temporary(String);
@@ -35,8 +40,10 @@ impl Drop for Temporary {
 }
 
 /// Whether a killed writer left this file.
-pub(crate) fn is_leftover(file_name: &str) -> bool {
-    key::temp_begun_ms(file_name).is_some() && !in_use().lock().contains(file_name)
+pub(crate) fn is_leftover(file_name: &str, now: UnixMillis) -> bool {
+    let oldest = now.0.saturating_sub(STALE.as_millis() as i64);
+    key::temp_begun_ms(file_name).is_some_and(|begun| begun < oldest)
+        && !in_use().lock().contains(file_name)
 }
 
 /// By whatever replica of this process: each name holds 64 random bits, so the folder need not be told.
@@ -52,15 +59,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_a_leftover_once_its_writer_is_gone() {
+    fn a_name_is_a_leftover_once_its_writer_is_gone_and_a_day_has_passed() {
         let env = crate::env::real::env();
+        let now = env.clock.now();
+        let tomorrow = UnixMillis(now.0 + STALE.as_millis() as i64 + 60_000);
         let temporary = Temporary::new(FileName::single(Txid::new(7)), &env);
         let name = temporary.name().to_owned();
-        assert!(!is_leftover(&name));
+        assert!(!is_leftover(&name, tomorrow));
         drop(temporary);
-        assert!(is_leftover(&name));
-        assert!(!is_leftover(
-            "0000000000000007-0000000000000007.ltx.12.345.tmp"
-        ));
+        assert!(is_leftover(&name, tomorrow));
+        assert!(
+            !is_leftover(&name, now),
+            "another process may be writing it"
+        );
+        let foreign = "0000000000000007-0000000000000007.ltx.12.345.tmp";
+        assert!(!is_leftover(foreign, tomorrow));
     }
 }

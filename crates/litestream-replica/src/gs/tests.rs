@@ -42,6 +42,32 @@ async fn write(replica: &GsReplica, bytes: Bytes) -> Result<FileInfo> {
 }
 
 #[tokio::test]
+async fn an_object_that_became_shorter_does_not_end_where_reading_goes_on() {
+    let part = || Reply::text(200, "0123456789").cut(4);
+    for (then, fine) in [
+        (Reply::text(416, ""), false),
+        (Reply::text(204, ""), false),
+        (Reply::text(200, "01"), false),
+        (
+            Reply::text(416, "").header("content-range", "bytes */4"),
+            true,
+        ),
+    ] {
+        let replies = std::iter::once(part()).chain(std::iter::repeat_n(then, 9));
+        let server = Server::start(replies.collect());
+        let read = replica(&server).read(Level::L0, name(1), 0, None).await;
+        match read {
+            Ok(bytes) => assert!(fine && bytes == "0123"),
+            Err(error) => assert!(!fine && error.is_retryable(), "{error}"),
+        }
+        assert_eq!(server.seen()[1].header("range"), Some("bytes=4-"));
+    }
+    let server = Server::start(vec![Reply::text(416, "")]);
+    let beyond = replica(&server).read(Level::L0, name(1), 9, None).await;
+    assert_eq!(beyond.unwrap(), "");
+}
+
+#[tokio::test]
 async fn a_small_file_is_one_request() {
     let server = Server::start(vec![
         Reply::text(200, r#"{"size":"9"}"#),

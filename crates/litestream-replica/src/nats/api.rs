@@ -220,8 +220,25 @@ impl Bucket {
 
     /// Removes all messages of a subject.
     pub(super) async fn purge(&self, op: &'static str, object: &str, subject: &str) -> Result<()> {
-        let body = json!({ "filter": subject });
-        let purged = self.ask((op, object), "STREAM.PURGE", &body).await?;
+        self.purge_by((op, object), &json!({ "filter": subject }))
+            .await
+    }
+
+    /// Removes the messages of a subject up to a place in the stream: what was written since stays.
+    pub(super) async fn purge_until(
+        &self,
+        op: &'static str,
+        object: &str,
+        subject: &str,
+        sequence: u64,
+    ) -> Result<()> {
+        // The server's number is the first that stays.
+        let body = json!({ "filter": subject, "seq": sequence.saturating_add(1) });
+        self.purge_by((op, object), &body).await
+    }
+
+    async fn purge_by(&self, (op, object): (&'static str, &str), body: &Value) -> Result<()> {
+        let purged = self.ask((op, object), "STREAM.PURGE", body).await?;
         purged.map(|_: Value| ()).map_err(self.refused(op, object))
     }
 
@@ -255,6 +272,7 @@ impl Bucket {
         let session = self.session().await?;
         Ok(Reader {
             pending: info.num_pending,
+            left: info.num_pending,
             seen: 0,
             name: info.name.clone(),
             consumer: Consumer::new(config, info, session.stream.clone()),
@@ -310,6 +328,8 @@ pub(super) enum From {
 pub(super) struct Reader {
     /// How many there were in all.
     pub(super) pending: u64,
+    /// How many there are still, as far as was heard.
+    left: u64,
     seen: u64,
     name: String,
     consumer: Consumer<pull::Config>,
@@ -321,7 +341,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The next messages, `count` at most; fewer only if there are no more now.
+    /// Whether the server has more.
+    pub(super) fn has_more(&self) -> bool {
+        self.left > 0
+    }
+
+    /// The next messages, `count` at most; fewer only if there are no more now, which the server must say.
     pub(super) async fn next(&mut self, count: u64) -> Result<Vec<Message>> {
         let mut messages = Vec::new();
         let batch = self.consumer.fetch().max_messages(count as usize);
@@ -335,9 +360,25 @@ impl Reader {
             if info.consumer_sequence != self.seen {
                 return Err(self.broken("a message was lost on the way"));
             }
+            self.left = info.pending;
             messages.push(message);
         }
+        if (messages.len() as u64) < count && self.left > 0 {
+            self.confirm_end().await?;
+        }
         Ok(messages)
+    }
+
+    /// Messages that were counted did not come. They may have been removed since; a server that was only too slow looks the same.
+    async fn confirm_end(&mut self) -> Result<()> {
+        let asking = self.consumer.get_info();
+        let info = patient(&self.env, self.op, &self.object, asking).await?;
+        let info = info.map_err(|e| self.broken(&chain(&e)))?;
+        if info.num_pending > 0 || info.delivered.consumer_sequence != self.seen {
+            return Err(self.broken("the server has more messages than it sent in time"));
+        }
+        self.left = 0;
+        Ok(())
     }
 
     fn broken(&self, text: &str) -> Error {

@@ -42,6 +42,12 @@ impl Listing {
         *known = Some((state, Arc::clone(&entries)));
         Ok(entries)
     }
+
+    /// All objects as they are now, whatever was known.
+    pub(super) async fn fresh(&self, bucket: &Bucket) -> Result<Arc<Vec<Entry>>> {
+        *self.known.lock().await = None;
+        self.all(bucket).await
+    }
 }
 
 async fn read(bucket: &Bucket) -> Result<Vec<Entry>> {
@@ -50,14 +56,9 @@ async fn read(bucket: &Bucket) -> Result<Vec<Entry>> {
         .reader("list", &bucket.name, &subjects, From::LastOfEach)
         .await?;
     let mut entries = Vec::with_capacity(reader.pending as usize);
-    let mut pending = reader.pending;
-    while pending > 0 {
-        let messages = reader.next(BATCH).await?;
-        // Some may have gone since.
-        pending = 0;
-        for message in &messages {
+    while reader.has_more() {
+        for message in &reader.next(BATCH).await? {
             let info = message.info().map_err(|e| strange(bucket, &*e))?;
-            pending = info.pending;
             let published = info.published.unix_timestamp_nanos() / 1_000_000;
             let meta: Meta =
                 serde_json::from_slice(&message.payload).map_err(|e| strange(bucket, &e))?;

@@ -10,6 +10,8 @@ mod get;
 mod list;
 mod meta;
 mod put;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,7 +97,7 @@ impl NatsReplica {
     async fn delete_object(&self, object: &str) -> Result<()> {
         let bucket = &self.place.bucket;
         let _place = self.limits.begin().await;
-        let Some((meta, _)) = bucket.meta("delete", object).await? else {
+        let Some((meta, sequence)) = bucket.meta("delete", object).await? else {
             return Ok(());
         };
         if meta.deleted {
@@ -103,7 +105,10 @@ impl NatsReplica {
         }
         // Not only marked as deleted: marks would stay for ever, and be read with every listing.
         let subject = meta_subject(&bucket.name, object);
-        bucket.purge("delete", object, &subject).await?;
+        // Another writer may have put a newer one there meanwhile.
+        bucket
+            .purge_until("delete", object, &subject, sequence)
+            .await?;
         let subject = chunk_subject(&bucket.name, &meta.nuid);
         bucket.purge("delete", object, &subject).await
     }
@@ -114,18 +119,26 @@ impl NatsReplica {
         let subjects = bucket
             .subjects("tidy", &chunk_subjects(&bucket.name))
             .await?;
-        let objects = self.place.listing.all(bucket).await?;
-        let used: std::collections::HashSet<&str> =
-            objects.iter().map(|o| o.nuid.as_str()).collect();
         let oldest = bucket.env.clock.now().0 - STALE.as_millis() as i64;
-        for subject in &subjects {
-            let Some(id) = nuid_of(&bucket.name, subject).filter(|id| !used.contains(id)) else {
-                continue;
-            };
-            if key::chunks_begun_ms(id).is_some_and(|begun| begun < oldest) {
-                tracing::debug!(subject, "removing chunks that belong to nothing");
-                bucket.purge("tidy", "", subject).await?;
+        let is_old = |id: &str| key::chunks_begun_ms(id).is_some_and(|begun| begun < oldest);
+        let mut strays: Vec<(&str, &String)> = subjects
+            .iter()
+            .filter_map(|subject| Some((nuid_of(&bucket.name, subject)?, subject)))
+            .filter(|(id, _)| is_old(id))
+            .collect();
+        // What is removed belongs to nothing in two listings, each read for this from the first to the last.
+        for _ in 0..2 {
+            if strays.is_empty() {
+                return Ok(());
             }
+            let objects = self.place.listing.fresh(bucket).await?;
+            let used: std::collections::HashSet<&str> =
+                objects.iter().map(|o| o.nuid.as_str()).collect();
+            strays.retain(|(id, _)| !used.contains(id));
+        }
+        for (_, subject) in strays {
+            tracing::debug!(subject, "removing chunks that belong to nothing");
+            bucket.purge("tidy", "", subject).await?;
         }
         Ok(())
     }

@@ -2,8 +2,10 @@
 //!
 //! Promise: readers see the old version or the new one; chunks that no description names are removed, at the latest by tidying up.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
+use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
@@ -165,20 +167,23 @@ impl Put<'_> {
                     chunks.subject = own;
                     continue;
                 }
-                Ok(Err(error)) => Some(self.not_stored(&error).await),
+                Ok(Err(error)) => {
+                    if is_refusal(&error) {
+                        chunks.subject = own;
+                    }
+                    Some(self.not_stored(&error).await)
+                }
                 Err(error) => Some(error),
             };
             if let Some(error) = error {
+                // If it is not there it may be yet: then its chunks stay, and tidying up finds out what they are.
                 match self.bucket.meta("write", self.object).await {
-                    Ok(Some((now, _))) if now.nuid == meta.nuid => {}
-                    Ok(_) => {
-                        chunks.subject = own;
-                        return Err(error);
-                    }
-                    Err(_) => return Err(error),
+                    Ok(Some((now, _))) if now.nuid == meta.nuid => chunks.subject = None,
+                    _ => return Err(error),
                 }
             }
-            if let Some((before, _)) = before.filter(|(before, _)| !before.nuid.is_empty()) {
+            let others = |before: &Meta| !before.nuid.is_empty() && before.nuid != meta.nuid;
+            if let Some((before, _)) = before.filter(|(before, _)| others(before)) {
                 self.forget(&before.nuid).await;
             }
             return Ok(());
@@ -203,6 +208,23 @@ impl Put<'_> {
 /// Another writer has replaced the version that was to be replaced.
 fn is_overtaken(error: &PublishError) -> bool {
     error.kind() == PublishErrorKind::WrongLastSequence
+}
+
+/// The server, or the client before it sent anything, said no: nothing was stored, nor will be.
+fn is_refusal(error: &PublishError) -> bool {
+    match error.kind() {
+        PublishErrorKind::StreamNotFound
+        | PublishErrorKind::WrongLastMessageId
+        | PublishErrorKind::WrongLastSequence
+        | PublishErrorKind::MaxAckPending
+        | PublishErrorKind::MaxPayloadExceeded => true,
+        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => false,
+        // An error that the server told, among others.
+        PublishErrorKind::Other => {
+            let told: Option<&jetstream::Error> = error.source().and_then(|e| e.downcast_ref());
+            told.is_some()
+        }
+    }
 }
 
 /// Chunks that no description names yet: removed when this is dropped.
@@ -233,5 +255,27 @@ impl Drop for Chunks {
             }
         };
         spawn.task("nats purge", Box::pin(purge));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_refused_is_certainly_not_stored() {
+        for kind in [PublishErrorKind::TimedOut, PublishErrorKind::BrokenPipe] {
+            assert!(!is_refusal(&PublishError::new(kind)), "{kind}");
+        }
+        let strange = std::io::Error::other("not JSON");
+        let strange = PublishError::with_source(PublishErrorKind::Other, strange);
+        assert!(!is_refusal(&strange));
+        let told = r#"{"code":400,"err_code":10077,"description":"maximum bytes exceeded"}"#;
+        let told: jetstream::Error = serde_json::from_str(told).unwrap();
+        let told = PublishError::with_source(PublishErrorKind::Other, told);
+        assert!(is_refusal(&told));
+        assert!(is_refusal(&PublishError::new(
+            PublishErrorKind::MaxPayloadExceeded
+        )));
     }
 }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use http::{HeaderValue, StatusCode};
 
 use super::Answer;
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Servers reckon in doubles or in signed numbers; no object is as long as this.
 const POSITION_MAX: u64 = (1 << 53) - 1;
@@ -24,7 +24,8 @@ pub(crate) fn wanted(offset: u64, len: Option<u64>) -> Option<HeaderValue> {
 }
 
 /// Adds what an answer to [`wanted`] brings to `into`. A server that sends the whole object, or less than was asked for, is understood;
-/// a range that begins beyond the end brings nothing. What is no success is an error.
+/// a range that begins beyond the end brings nothing, unless bytes before it are in `into` already: then the object was longer before. What
+/// is no success is an error.
 pub(crate) async fn take(
     mut answer: Answer,
     offset: u64,
@@ -32,7 +33,13 @@ pub(crate) async fn take(
     into: &mut BytesMut,
 ) -> Result<()> {
     let (mut skip, total) = match answer.status() {
-        StatusCode::RANGE_NOT_SATISFIABLE => return Ok(()),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            let total = answer.header("content-range").and_then(total_beyond);
+            if into.is_empty() || total == Some(offset) {
+                return Ok(());
+            }
+            return Err(shrunk(&answer));
+        }
         StatusCode::PARTIAL_CONTENT => {
             let range = answer.header("content-range").and_then(content_range);
             match range {
@@ -47,6 +54,7 @@ pub(crate) async fn take(
         status if status.is_success() => (offset, None),
         _ => return Err(answer.refusal().await.object_error()),
     };
+    let is_resumed = !into.is_empty();
     let mut left = len.unwrap_or(u64::MAX);
     let mut at = offset;
     while left > 0 {
@@ -61,11 +69,25 @@ pub(crate) async fn take(
         left -= data.len() as u64;
         at += data.len() as u64;
     }
+    if skip > 0 && is_resumed {
+        return Err(shrunk(&answer));
+    }
     if left > 0 && total.is_some_and(|total| at < total) {
         let text = "the server sent less than was asked for";
         return Err(answer.failed(ErrorKind::Unreachable, text));
     }
     Ok(())
+}
+
+/// What was read from is not what it was.
+pub(crate) fn shrunk(answer: &Answer) -> Error {
+    let text = "it became shorter while it was read";
+    answer.failed(ErrorKind::Unreachable, text)
+}
+
+/// The total in `bytes */TOTAL`.
+pub(crate) fn total_beyond(text: &str) -> Option<u64> {
+    text.trim().strip_prefix("bytes */")?.trim().parse().ok()
 }
 
 /// Where `bytes FIRST-LAST/TOTAL` begins, and the total if it is known.
@@ -92,5 +114,7 @@ mod tests {
         assert_eq!(content_range("bytes 5-14/100"), Some((5, Some(100))));
         assert_eq!(content_range("bytes 5-14/*"), Some((5, None)));
         assert_eq!(content_range("5-14/100"), None);
+        assert_eq!(total_beyond("bytes */7"), Some(7));
+        assert_eq!(total_beyond("bytes 5-14/7"), None);
     }
 }

@@ -90,7 +90,7 @@ impl Link {
         let (keys, disk) = (self.host_keys.clone(), Arc::clone(&self.env.disk));
         let judge = self.env.spawn.offloaded(move || keys.judge(&*disk)).await;
         let judge =
-            judge.map_err(|e| Error::new(ErrorKind::Other, "connect", subject.as_str(), e))?;
+            judge.map_err(|e| Error::new(ErrorKind::Other, "connect", subject.as_str(), e))??;
         let config = Arc::new(config(&judge));
         let target = (self.address.host.as_str(), self.address.port);
         let socket = TcpStream::connect(target)

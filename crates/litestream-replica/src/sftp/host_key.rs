@@ -43,20 +43,30 @@ impl HostKeys {
     }
 
     /// Reads the files of known hosts, if no key is pinned: blocking.
-    pub(super) fn judge(&self, disk: &dyn Disk) -> Judge {
+    pub(super) fn judge(&self, disk: &dyn Disk) -> Result<Judge> {
+        self.judge_by(disk, files())
+    }
+
+    fn judge_by(&self, disk: &dyn Disk, files: Vec<PathBuf>) -> Result<Judge> {
         let mut entries = Vec::new();
-        if self.pinned.is_none() {
-            for file in files() {
-                // A file that is not there or not readable says nothing, as with ssh.
-                if let Ok(text) = read_text(disk, &file) {
-                    entries.extend(entries_of(&text, &file));
+        let files = files.into_iter().filter(|_| self.pinned.is_none());
+        for file in files {
+            match read_text(disk, &file) {
+                Ok(text) => entries.extend(entries_of(&text, &file)),
+                // Only a file that is not there says nothing.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    let text = format!("cannot read the known hosts in {}: {e}", file.display());
+                    let subject = self.address.to_string();
+                    return Err(Error::new(ErrorKind::Invalid, "connect", subject, text)
+                        .with_hint("make it readable, or name the server's key by \"host-key\""));
                 }
             }
         }
-        Judge {
+        Ok(Judge {
             keys: self.clone(),
             entries,
-        }
+        })
     }
 }
 
@@ -70,7 +80,8 @@ fn files() -> Vec<PathBuf> {
 /// A line of a file of known hosts.
 struct Entry {
     hosts: String,
-    key: PublicKey,
+    /// `None` if it can't be read: then it is a key, but not the one that is shown.
+    key: Option<PublicKey>,
     revoked: bool,
     file: PathBuf,
     line: usize,
@@ -83,17 +94,19 @@ fn entries_of(text: &str, file: &Path) -> Vec<Entry> {
         .collect()
 }
 
-/// `None` for comments, certificate authorities and what can't be read.
+/// `None` for comments and certificate authorities.
 fn entry(text: &str, file: &Path, line: usize) -> Option<Entry> {
     let mut fields = text.split_ascii_whitespace().peekable();
     let marker = fields.next_if(|field| field.starts_with('@'));
     if text.starts_with('#') || !matches!(marker, None | Some("@revoked")) {
         return None;
     }
-    let (hosts, kind, base64) = (fields.next()?, fields.next()?, fields.next()?);
+    let hosts = fields.next()?.to_owned();
+    let mut field = || fields.next().unwrap_or_default();
+    let key = format!("{} {}", field(), field());
     Some(Entry {
-        hosts: hosts.to_owned(),
-        key: PublicKey::from_openssh(&format!("{kind} {base64}")).ok()?,
+        hosts,
+        key: PublicKey::from_openssh(&key).ok(),
         revoked: marker.is_some(),
         file: file.to_owned(),
         line,
@@ -164,7 +177,7 @@ impl Judge {
         let seen = self.keys.seen.lock().clone();
         let pinned = self.keys.pinned.iter().chain(&seen);
         let known: Vec<Algorithm> = pinned
-            .chain(self.known().map(|entry| &entry.key))
+            .chain(self.known().filter_map(|entry| entry.key.as_ref()))
             .map(PublicKey::algorithm)
             .collect();
         let is_known = |kind: &Algorithm| known.iter().any(|k| same_kind(k, kind));
@@ -204,12 +217,14 @@ impl Judge {
                 finger(pinned)
             )));
         }
-        if let Some(entry) = self.entries.iter().find(|e| e.revoked && same(&e.key)) {
+        let names_it = |entry: &Entry| entry.key.as_ref().is_some_and(same);
+        let mut revoked = self.entries.iter().filter(|entry| entry.revoked);
+        if let Some(entry) = revoked.find(|entry| names_it(entry)) {
             let text = format!("the server's key is revoked by {}", place(entry));
             return Err(self.refused(&text));
         }
         let known: Vec<&Entry> = self.known().collect();
-        if known.iter().any(|entry| same(&entry.key)) {
+        if known.iter().any(|entry| names_it(entry)) {
             return Ok(());
         }
         // A name without its port vouches for a key, but another server may well listen at another port.
@@ -275,112 +290,4 @@ fn place(entry: &Entry) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ONE: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
-    const TWO: &str =
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G2sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X";
-    const ECDSA: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBEmKSENjQEezOmxkZMy7opKgwFB9nkt5YRrYMjNuG5N87uRgg6CLrbo5wAdT/y6v0mKV0U2w0WZ2YB/++Tpockg=";
-
-    fn key(text: &str) -> PublicKey {
-        PublicKey::from_openssh(text).unwrap()
-    }
-
-    fn judge(host: &str, pinned: Option<&str>, known: &str) -> Judge {
-        let address = Address::parse(host).unwrap();
-        Judge {
-            keys: HostKeys::new(address, pinned).unwrap(),
-            entries: entries_of(known, Path::new("/known")),
-        }
-    }
-
-    #[test]
-    fn a_pinned_key_is_the_only_one() {
-        let judge = judge("h", Some(&format!("{ONE} a comment")), &format!("h {TWO}"));
-        assert!(judge.check(&key(ONE)).is_ok());
-        let error = judge.check(&key(TWO)).unwrap_err();
-        assert!(!error.is_retryable() && error.to_string().contains("is not the one given"));
-        let bad = HostKeys::new(Address::parse("h").unwrap(), Some("ssh-ed25519 x"));
-        let error = bad.err().unwrap().to_string();
-        assert!(error.starts_with("cannot parse sftp host key: "), "{error}");
-    }
-
-    #[test]
-    fn a_known_host_must_show_a_known_key() {
-        for (host, line, known) in [
-            ("h", "h", true),
-            ("h", "H", true),
-            ("h", "other,h,1.2.3.4", true),
-            ("h.example.com", "*.example.com", true),
-            ("h.example.com", "h.*", true),
-            ("h.example.com", "?.example.com", true),
-            ("h.example.com", "*.example.com,!h.example.com", false),
-            ("h.example.com", "*.example.org", false),
-            ("h:2222", "[h]:2222", true),
-            ("[::1]:2222", "[::1]:2222", true),
-            ("::1", "::1", true),
-            ("h", "[h]:2222", false),
-            ("pijul.org", "#pijul.org", false),
-            (
-                "example.com",
-                "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=",
-                true,
-            ),
-            (
-                "example.org",
-                "|1|O33ESRMWPVkMYIwJ1Uw+n877jTo=|nuuC5vEqXlEZ/8BXQR7m619W6Ak=",
-                false,
-            ),
-            ("h", "|1|x|y", false),
-        ] {
-            let judge = judge(host, None, &format!("\n# x\n{line} {ONE} comment\n"));
-            assert!(judge.check(&key(ONE)).is_ok(), "{host} {line}");
-            let other = judge.check(&key(TWO)).map_err(|e| e.to_string());
-            if known {
-                assert!(
-                    other.unwrap_err().contains("/known, line 3"),
-                    "{host} {line}"
-                );
-            } else {
-                // The first key was taken on trust.
-                assert!(
-                    other.unwrap_err().contains("has changed from"),
-                    "{host} {line}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn another_port_is_another_server_but_the_name_vouches() {
-        let known = format!("h {ONE}");
-        assert!(judge("h:2222", None, &known).check(&key(ONE)).is_ok());
-        assert!(judge("h:2222", None, &known).check(&key(TWO)).is_ok());
-        assert!(judge("h:22", None, &known).check(&key(TWO)).is_err());
-    }
-
-    #[test]
-    fn revoked_keys_and_authorities() {
-        let known = format!("@revoked * {ONE}\n@cert-authority * {TWO}\n");
-        let judge = judge("h", None, &known);
-        let error = judge.check(&key(ONE)).unwrap_err().to_string();
-        assert!(error.contains("revoked by /known, line 1"), "{error}");
-        assert!(judge.check(&key(TWO)).is_ok());
-    }
-
-    #[test]
-    fn the_kind_of_key_that_is_known_is_asked_for_first() {
-        let default = russh::Preferred::DEFAULT.key;
-        let order = |judge: &Judge| judge.preferred(&default);
-        let known = judge("h", None, &format!("h {ECDSA}\nh {ECDSA}"));
-        assert_eq!(order(&known)[0], key(ECDSA).algorithm());
-        assert_eq!(order(&known).len(), default.len());
-        assert_eq!(order(&judge("h", None, "")), default.to_vec());
-        assert_eq!(
-            order(&judge("h", Some(ECDSA), ""))[0],
-            key(ECDSA).algorithm()
-        );
-    }
-}
+mod tests;

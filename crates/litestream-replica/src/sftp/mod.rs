@@ -213,10 +213,11 @@ impl Replica for SftpReplica {
 
     async fn tidy(&self) -> Result<()> {
         let session = self.link.session().await?;
+        let now = self.env.clock.now();
         for level in Level::all() {
             let folder = key::ltx_folder(&self.prefix, level);
             for entry in folders::list(&session, &folder).await? {
-                if entry.is_file && is_leftover(&entry.name) {
+                if entry.is_file && is_leftover(&entry.name, now) {
                     let path = format!("{folder}/{}", entry.name);
                     tracing::debug!(path, "removing what a killed writer left");
                     // What can't be removed does no harm.

@@ -13,11 +13,11 @@ use russh::client::Handle;
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error as SftpError;
 use russh_sftp::protocol::{Packet, StatusCode, Version};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::connect::Gate;
 use crate::env::{Env, Monotonic};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, key};
 
 /// How long nothing at all may be answered while something is asked. A slow disk may need that long to make a large file durable.
 const SILENCE_MAX: Duration = Duration::from_mins(2);
@@ -36,6 +36,8 @@ pub(super) struct Session {
     can_rename_over: bool,
     can_sync: bool,
     broken: AtomicBool,
+    /// Says that it is broken.
+    breaks: Notify,
     /// Requests that wait for an answer.
     waiting: AtomicUsize,
     /// When something was answered last, in milliseconds.
@@ -58,6 +60,7 @@ impl Session {
             env: env.clone(),
             files: Arc::new(Semaphore::new(FILES_MAX)),
             broken: AtomicBool::new(false),
+            breaks: Notify::new(),
             waiting: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
         }
@@ -99,9 +102,12 @@ impl Session {
         let outcome = tokio::select! {
             biased;
             outcome = request => outcome,
-            () = self.silence() => Err(SftpError::Timeout),
+            end = self.silence() => Err(end),
         };
-        self.note();
+        // Only what the server says is a sign of life.
+        if matches!(outcome, Ok(_) | Err(SftpError::Status(_))) {
+            self.note();
+        }
         drop(waiting);
         outcome.map_err(|e| self.failed(op, path, &e))
     }
@@ -111,25 +117,33 @@ impl Session {
         self.answered.store(now, Ordering::Relaxed);
     }
 
-    /// Ends when nothing was answered for too long.
-    async fn silence(&self) {
+    /// Ends when nothing was answered for too long, or when this is not used any more: others have waited long enough then.
+    async fn silence(&self) -> SftpError {
         loop {
+            let breaks = self.breaks.notified();
+            if self.broken.load(Ordering::SeqCst) {
+                return SftpError::UnexpectedBehavior("another request has failed".to_owned());
+            }
             let last = Duration::from_millis(self.answered.load(Ordering::Relaxed));
             let passed = self.env.clock.monotonic().since(Monotonic(last));
             let Some(left) = SILENCE_MAX
                 .checked_sub(passed)
                 .filter(|left| !left.is_zero())
             else {
-                return;
+                return SftpError::Timeout;
             };
-            self.env.clock.sleep_async(left).await;
+            tokio::select! {
+                () = breaks => {}
+                () = self.env.clock.sleep_async(left) => {}
+            }
         }
     }
 
     fn failed(&self, op: &'static str, path: &str, error: &SftpError) -> Error {
         let SftpError::Status(status) = error else {
             // Whatever it was, answers and questions may no longer fit together.
-            self.broken.store(true, Ordering::Relaxed);
+            self.broken.store(true, Ordering::SeqCst);
+            self.breaks.notify_waiters();
             let text = match error {
                 SftpError::Timeout => {
                     format!("nothing was answered for {} s", SILENCE_MAX.as_secs())
@@ -182,18 +196,61 @@ impl Session {
         let mut tries = 0;
         loop {
             tries += 1;
-            let renamed = self.ask("rename", to, self.raw.rename(from, to)).await;
-            let error = match renamed {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_retryable() || tries == TRIES_MAX => return Err(error),
+            let error = match self.rename(from, to).await {
+                Ok(()) => return Ok(()),
+                // All that such servers say of a name that is taken is that it failed.
+                Err(error) if error.kind() != ErrorKind::Other || tries == TRIES_MAX => {
+                    return Err(error);
+                }
                 Err(error) => error,
             };
-            match self.remove(to).await {
+            if !self.is_file(from).await || !self.is_file(to).await {
+                return Err(error);
+            }
+            let aside = key::aside(to, self.env.clock.now().0, self.env.entropy.next_u64());
+            match self.rename(to, &aside).await {
                 Ok(()) => {}
+                // Another writer took it away: it is in nobody's way now.
+                Err(e) if e.is_not_found() => continue,
                 // What is in the way can't be taken away, so this is not why.
                 Err(_) => return Err(error),
             }
+            let mut back = Aside {
+                session: self,
+                names: Some((&aside, to)),
+            };
+            match self.rename(from, to).await {
+                Ok(()) => {
+                    back.names = None;
+                    if let Err(error) = self.remove(&aside).await {
+                        tracing::debug!(%error, "a replaced file stays behind for now");
+                    }
+                    return Ok(());
+                }
+                Err(error) => {
+                    let restored = self.rename(&aside, to).await;
+                    // Where another writer's file has taken the name there is nothing to bring back.
+                    if restored.is_ok() || self.is_file(to).await {
+                        back.names = None;
+                        let _ = self.remove(&aside).await;
+                    }
+                    if error.kind() != ErrorKind::Other {
+                        return Err(error);
+                    }
+                }
+            }
         }
+    }
+
+    /// Renames a file to a name that is free.
+    async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let renaming = self.raw.rename(from, to);
+        self.ask("rename", to, renaming).await.map(drop)
+    }
+
+    async fn is_file(&self, path: &str) -> bool {
+        let asked = self.ask("rename", path, self.raw.stat(path)).await;
+        asked.is_ok_and(|answer| !answer.attrs.is_dir())
     }
 
     /// Removes a file, if it is there.
@@ -208,6 +265,21 @@ impl Session {
     pub(super) fn tell<T>(&self, request: impl Future<Output = std::result::Result<T, SftpError>>) {
         if self.is_usable() && tokio::runtime::Handle::try_current().is_ok() {
             drop(request.now_or_never());
+        }
+    }
+}
+
+/// A file that was taken aside for another one: it gets its name back when this is dropped, unless the name is taken.
+struct Aside<'a> {
+    session: &'a Session,
+    /// The name it has and the one it had.
+    names: Option<(&'a str, &'a str)>,
+}
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        if let Some((now, before)) = self.names {
+            self.session.tell(self.session.raw.rename(now, before));
         }
     }
 }
@@ -245,71 +317,4 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use litestream_servers::{Kind, Server};
-
-    use super::super::connect::Link;
-    use super::super::{file, folders};
-    use super::*;
-    use crate::settings::Sftp;
-
-    fn settings(server: &Server) -> Sftp {
-        let place = server.new_place("session").unwrap();
-        let key = |name: &str| place.key(name).map(str::to_owned);
-        Sftp {
-            host: key("host").unwrap(),
-            user: key("user").unwrap(),
-            password: None,
-            key_path: key("key-path"),
-            host_key: key("host-key"),
-            concurrent_writes: true,
-            path: key("path").unwrap(),
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_server_that_can_not_rename_over_a_file_is_helped() {
-        let server = Server::start(Kind::Sshd).unwrap();
-        let settings = settings(&server);
-        let env = crate::env::real::env();
-        let link = Link::new(&settings, &env).unwrap();
-        let mut session = link.dial().await.unwrap();
-        assert!(session.can_rename_over && session.can_sync);
-        (session.can_rename_over, session.can_sync) = (false, false);
-        let session = Arc::new(session);
-        let folder = format!("{}/a/b", settings.path);
-        folders::make(&session, &folder).await.unwrap();
-        let at = |name: &str| format!("{folder}/{name}");
-        let create = async |name: &str, bytes: &[u8]| {
-            let file = file::create(&session, &at(name)).await.unwrap();
-            file.file().unwrap().write(0, bytes).await.unwrap();
-            file.file().unwrap().sync().await.unwrap();
-            file.finish(&at(&format!("{name}-done"))).await.unwrap();
-        };
-        create("one", b"1").await;
-        create("two", b"2").await;
-        session
-            .rename_over(&at("one-done"), &at("new"))
-            .await
-            .unwrap();
-        session
-            .rename_over(&at("two-done"), &at("new"))
-            .await
-            .unwrap();
-        let new = file::open(&session, &at("new")).await;
-        assert_eq!(new.unwrap().read(0, 9).await.unwrap(), b"2");
-        let missing = session.rename_over(&at("one"), &at("other")).await;
-        assert!(missing.unwrap_err().is_not_found());
-        let above = session.rename_over(&at("new"), "/nowhere/x").await;
-        assert!(above.is_err());
-        let left = folders::list(&session, &folder).await.unwrap();
-        assert_eq!(left.len(), 1);
-    }
-
-    #[test]
-    fn what_servers_say_of_a_full_disk() {
-        assert!(says_full("write: No space left on device"));
-        assert!(says_full("Disk quota exceeded"));
-        assert!(!says_full("Failure"));
-    }
-}
+mod tests;

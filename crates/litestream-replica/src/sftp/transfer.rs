@@ -8,10 +8,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::connect::Link;
 use super::file::{self, OpenFile};
-use crate::Result;
 use crate::blocks::Blocks;
 use crate::limits::{Direction, Limits};
 use crate::retry::Fetch;
+use crate::{Error, ErrorKind, Result};
 
 /// What every server takes in one request.
 const PIECE_BYTES: u32 = 32 << 10;
@@ -33,13 +33,21 @@ impl Fetch for Download<'_> {
         let _place = self.limits.begin().await;
         let session = self.link.session().await?;
         let file = file::open(&session, self.path).await?;
-        let len = match len {
-            Some(len) if len <= u64::from(PIECE_BYTES) => len,
+        // What has come already was there: the file does not end before.
+        let is_resumed = !into.is_empty();
+        let (len, is_known) = match len {
+            Some(len) if len <= u64::from(PIECE_BYTES) && !is_resumed => (len, false),
             len => {
-                let left = file.size().await?.map(|size| size.saturating_sub(offset));
-                len.unwrap_or(u64::MAX).min(left.unwrap_or(u64::MAX))
+                let size = file.size().await?;
+                if is_resumed && size.is_some_and(|size| size < offset) {
+                    return Err(self.shrunk());
+                }
+                let left = size.map(|size| size.saturating_sub(offset));
+                let len = len.unwrap_or(u64::MAX).min(left.unwrap_or(u64::MAX));
+                (len, left.is_some())
             }
         };
+        let end = (into.len() as u64).saturating_add(len);
         // Where the server does not tell the size, pieces are asked for until one is short.
         let pieces = (0..len.div_ceil(u64::from(PIECE_BYTES))).map(|n| {
             let at = n * u64::from(PIECE_BYTES);
@@ -54,7 +62,17 @@ impl Fetch for Download<'_> {
                 break;
             }
         }
+        if is_known && (into.len() as u64) < end {
+            return Err(self.shrunk());
+        }
         Ok(())
+    }
+}
+
+impl Download<'_> {
+    fn shrunk(&self) -> Error {
+        let text = "the file became shorter while it was read";
+        Error::new(ErrorKind::Unreachable, "read", self.path, text)
     }
 }
 

@@ -33,7 +33,10 @@ pub(super) async fn list(server: &Server, folder: &str) -> Result<Vec<Entry>> {
     asking.payload = Payload::Bytes(WANTED.into());
     let answer = server.send(asking).await?;
     match answer.status().as_u16() {
-        404 => return Ok(Vec::new()),
+        404 => {
+            server.check_base("list").await?;
+            return Ok(Vec::new());
+        }
         207 => {}
         200 => {
             let text = "an answer that is no listing";
@@ -87,9 +90,15 @@ fn entries(document: &[u8], folder: &str) -> std::result::Result<Vec<Entry>, Str
             .filter_map(|prop| prop.child("resourcetype"))
             .any(|kind| kind.child("collection").is_some());
         let name = path.rsplit('/').next().unwrap_or_default();
-        // A file of which nothing is known is being removed.
-        if name.is_empty() || props.is_empty() {
+        if name.is_empty() {
             continue;
+        }
+        if props.is_empty() {
+            // One that is being removed. Whatever else was not told: without this file the listing is not whole.
+            if is_gone(response) {
+                continue;
+            }
+            return Err(format!("nothing is told of {name}"));
         }
         let size = match text("getcontentlength") {
             "" if is_folder => 0,
@@ -103,6 +112,18 @@ fn entries(document: &[u8], folder: &str) -> std::result::Result<Vec<Entry>, Str
         });
     }
     Ok(entries)
+}
+
+/// Whether the server says of all that was asked about a thing that it is not there.
+fn is_gone(response: &Xml) -> bool {
+    let whole = [response.text_of("status")];
+    let parts = response.children("propstat");
+    let mut codes = parts
+        .map(|stat| stat.text_of("status"))
+        .chain(whole)
+        .filter_map(|status| status.split_whitespace().nth(1))
+        .peekable();
+    codes.peek().is_some() && codes.all(|code| matches!(code, "404" | "410"))
 }
 
 /// The path of a reference that may be a whole URL.
@@ -231,5 +252,27 @@ mod tests {
             assert!(entries(text.as_bytes(), "/").is_err(), "{text}");
         }
         assert!(entries(b"<multistatus/>", "/").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_member_that_the_server_does_not_tell_of_is_not_left_out() {
+        let whole = |status: &str| {
+            format!("<multistatus><response><href>/x</href>{status}</response></multistatus>")
+        };
+        let status = |code: u16| format!("<status>HTTP/1.1 {code} X</status>");
+        let part = |code: u16| format!("<propstat><prop><a/></prop>{}</propstat>", status(code));
+        for code in [404, 410] {
+            for text in [whole(&status(code)), whole(&part(code))] {
+                assert!(entries(text.as_bytes(), "/").unwrap().is_empty(), "{text}");
+            }
+        }
+        for text in [
+            whole(&status(500)),
+            whole(&part(403)),
+            whole(&(part(404) + &part(423))),
+            whole(""),
+        ] {
+            assert!(entries(text.as_bytes(), "/").is_err(), "{text}");
+        }
     }
 }

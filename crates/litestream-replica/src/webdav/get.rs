@@ -10,7 +10,7 @@ use http::header::{CONTENT_RANGE, ETAG};
 use parking_lot::Mutex;
 
 use super::request::{Asking, Server, refused};
-use crate::net::Answer;
+use crate::net::{Answer, range};
 use crate::retry::{Fetch, resumed};
 use crate::{Error, ErrorKind, Result};
 
@@ -110,7 +110,14 @@ impl Fetch for Download<'_> {
                 }
                 0
             }
-            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NO_CONTENT => return Ok(()),
+            StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NO_CONTENT => {
+                let total = answer.header(CONTENT_RANGE.as_str());
+                let is_end = total.and_then(range::total_beyond) == Some(offset);
+                if into.is_empty() || is_end {
+                    return Ok(());
+                }
+                return Err(range::shrunk(&answer));
+            }
             status => {
                 // Forbidden: gone between being found and being opened.
                 let is_missing = matches!(status, StatusCode::NOT_FOUND | StatusCode::FORBIDDEN);
@@ -119,6 +126,7 @@ impl Fetch for Download<'_> {
             }
         };
         self.check_version(&answer)?;
+        let is_resumed = !into.is_empty();
         let mut left = len.unwrap_or(u64::MAX);
         while left > 0
             && let Some(chunk) = answer.chunk().await?
@@ -128,6 +136,9 @@ impl Fetch for Download<'_> {
             let end = from.saturating_add(left).min(chunk.len() as u64);
             into.extend_from_slice(&chunk[from as usize..end as usize]);
             left -= end - from;
+        }
+        if skip > 0 && is_resumed {
+            return Err(range::shrunk(&answer));
         }
         Ok(())
     }

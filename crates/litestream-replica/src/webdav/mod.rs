@@ -16,14 +16,14 @@ use futures_util::{StreamExt, stream};
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
 
-use self::put::Moving;
+use self::put::{Moving, NotPut};
 use self::request::{Asking, Server};
 use crate::env::{Env, UnixMillis};
 use crate::header_times::HeaderTimes;
 use crate::net::Payload;
 use crate::settings::{Opening, Storage, Webdav};
 use crate::temporary::{Temporary, is_leftover};
-use crate::{ErrorKind, FileInfo, Level, Replica, Result, Source, key, v3};
+use crate::{FileInfo, Level, Replica, Result, Source, key, v3};
 
 /// Small requests under way at once, such as removals and the reading of headers.
 const AT_ONCE: usize = 16;
@@ -74,17 +74,20 @@ impl WebdavReplica {
     async fn put(
         &self,
         level: Level,
-        temporary: &str,
-        path: &str,
+        name: FileName,
         payload: &Payload,
-    ) -> Result<()> {
-        self.ready_level(level).await?;
-        let names = (temporary, path);
+    ) -> std::result::Result<(), NotPut> {
+        self.ready_level(level).await.map_err(NotPut::Other)?;
+        // Another one each time: the removal of one that was given up may be under way.
+        let temporary = Temporary::new(name, &self.env);
+        let folder = key::ltx_folder(&self.prefix, level);
+        let temporary_path = format!("{folder}/{}", temporary.name());
+        let path = key::ltx_object(&self.prefix, level, name);
         put::put(
             &self.server,
             &self.moving,
             &self.env,
-            names,
+            (&temporary_path, &path),
             payload.clone(),
         )
         .await
@@ -92,10 +95,11 @@ impl WebdavReplica {
 
     async fn remove(&self, path: &str) -> Result<()> {
         let asking = Asking::new("delete", "DELETE", path);
-        self.server
-            .expect(asking, &[200, 202, 204, 404, 410])
-            .await
-            .map(drop)
+        let answer = self.server.expect(asking, &[200, 202, 204, 404, 410]);
+        match answer.await?.status().as_u16() {
+            404 | 410 => self.server.check_base("delete").await,
+            _ => Ok(()),
+        }
     }
 }
 
@@ -162,17 +166,15 @@ impl Replica for WebdavReplica {
     ) -> Result<FileInfo> {
         let payload = Payload::of(&source, &self.env).await?;
         let size = payload.len();
-        let temporary = Temporary::new(name, &self.env);
-        let folder = key::ltx_folder(&self.prefix, level);
-        let temporary_path = format!("{folder}/{}", temporary.name());
-        let path = key::ltx_object(&self.prefix, level, name);
-        match self.put(level, &temporary_path, &path, &payload).await {
-            // Somebody has removed the folder.
-            Err(e) if e.is_not_found() || e.kind() == ErrorKind::Invalid => {
+        match self.put(level, name, &payload).await {
+            // Somebody has removed it.
+            Err(NotPut::NoFolder(_)) => {
                 self.ready.lock()[usize::from(level.get())] = false;
-                self.put(level, &temporary_path, &path, &payload).await?;
+                self.put(level, name, &payload)
+                    .await
+                    .map_err(NotPut::error)?;
             }
-            other => other?,
+            other => other.map_err(NotPut::error)?,
         }
         self.times.forget(level, name);
         Ok(FileInfo {
@@ -199,10 +201,11 @@ impl Replica for WebdavReplica {
     }
 
     async fn tidy(&self) -> Result<()> {
+        let now = self.env.clock.now();
         for level in Level::all() {
             let folder = key::ltx_folder(&self.prefix, level);
             for entry in folders::list(&self.server, &folder).await? {
-                if !entry.is_folder && is_leftover(&entry.name) {
+                if !entry.is_folder && is_leftover(&entry.name, now) {
                     let path = format!("{folder}/{}", entry.name);
                     tracing::debug!(path, "removing what a killed writer left");
                     // What can't be removed does no harm.

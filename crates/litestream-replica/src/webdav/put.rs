@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use http::StatusCode;
 
 use super::request::{Asking, Server, refused};
+use crate::Error;
 use crate::env::Env;
-use crate::net::Payload;
-use crate::{Error, Result};
+use crate::net::{Answer, Payload};
 
 /// How this server moves files, as far as is known.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub(super) async fn put(
     env: &Env,
     (temporary, path): (&str, &str),
     payload: Payload,
-) -> Result<()> {
+) -> std::result::Result<(), NotPut> {
     if moving.fails.load(Ordering::Relaxed) {
         return upload(server, path, payload).await;
     }
@@ -48,7 +48,7 @@ pub(super) async fn put(
         }
         Err(Failed::Other(error)) => return Err(error),
         Err(Failed::CanNot(error)) if moving.works.load(Ordering::Relaxed) => {
-            return Err(error);
+            return Err(NotPut::Other(error));
         }
         Err(Failed::CanNot(error)) => error,
     };
@@ -60,17 +60,42 @@ pub(super) async fn put(
     upload(server, path, payload).await
 }
 
-async fn upload(server: &Server, path: &str, payload: Payload) -> Result<()> {
+/// Why a file was not written.
+pub(super) enum NotPut {
+    /// Its folder is not there, as it seems.
+    NoFolder(Error),
+    Other(Error),
+}
+
+impl NotPut {
+    pub(super) fn error(self) -> Error {
+        let (NotPut::NoFolder(error) | NotPut::Other(error)) = self;
+        error
+    }
+
+    async fn of(answer: Answer) -> NotPut {
+        match answer.status() {
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT => NotPut::NoFolder(refused(answer).await),
+            _ => NotPut::Other(refused(answer).await),
+        }
+    }
+}
+
+async fn upload(server: &Server, path: &str, payload: Payload) -> std::result::Result<(), NotPut> {
     let mut asking =
         Asking::new("write", "PUT", path).header("content-type", "application/octet-stream");
     asking.payload = payload;
-    server.expect(asking, &[200, 201, 204]).await.map(drop)
+    let answer = server.send(asking).await.map_err(NotPut::Other)?;
+    match answer.status().as_u16() {
+        200 | 201 | 204 => Ok(()),
+        _ => Err(NotPut::of(answer).await),
+    }
 }
 
 enum Failed {
     /// The server does not do that at all.
     CanNot(Error),
-    Other(Error),
+    Other(NotPut),
 }
 
 async fn rename(
@@ -89,21 +114,20 @@ async fn rename(
         let asking = Asking::new("write", "MOVE", from)
             .header("destination", destination)
             .header("overwrite", "T");
-        let answer = server.send(asking).await.map_err(Failed::Other)?;
+        let answer = server.send(asking).await;
+        let answer = answer.map_err(|e| Failed::Other(NotPut::Other(e)))?;
         match answer.status() {
             StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => return Ok(()),
             // It thinks that the URL is another server's.
             StatusCode::BAD_GATEWAY | StatusCode::BAD_REQUEST if !by_path => {
                 moving.by_path.store(true, Ordering::Relaxed);
             }
-            StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_IMPLEMENTED
-            | StatusCode::FORBIDDEN => {
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 return Err(Failed::CanNot(refused(answer).await));
             }
             _ => {
                 moving.by_path.store(false, Ordering::Relaxed);
-                return Err(Failed::Other(refused(answer).await));
+                return Err(Failed::Other(NotPut::of(answer).await));
             }
         }
     }

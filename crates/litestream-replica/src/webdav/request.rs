@@ -3,6 +3,7 @@
 //! Promise: a password goes out only to a server that asked for it, and with Digest not at all.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::digest::{Asked, Challenge};
-use crate::env::Env;
+use crate::env::{Env, Monotonic};
 use crate::net::{Answer, Client, Payload, uri};
 use crate::settings::{Opening, Webdav};
 use crate::{Error, ErrorKind, Result};
@@ -24,6 +25,8 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~')
     .remove(b'/');
+/// How long the base is taken to be there.
+const BASE_FOR: Duration = Duration::from_mins(1);
 /// A server may tell a new nonce, and once more.
 const LOGINS_MAX: usize = 3;
 
@@ -38,6 +41,8 @@ pub(super) struct Server {
     challenge: Mutex<Option<Challenge>>,
     /// Uses of the server's nonce.
     uses: AtomicU32,
+    /// When the base was there.
+    base_seen: Mutex<Option<Monotonic>>,
 }
 
 /// One request, apart from who sends it.
@@ -94,6 +99,7 @@ impl Server {
             login,
             challenge: Mutex::default(),
             uses: AtomicU32::new(0),
+            base_seen: Mutex::default(),
         })
     }
 
@@ -142,6 +148,31 @@ impl Server {
         Err(refused(answer).await)
     }
 
+    /// Whether there is what everything is below: if not, that something is missing below it says nothing.
+    pub(super) async fn check_base(&self, op: &'static str) -> Result<()> {
+        let clock = &self.env().clock;
+        let seen = *self.base_seen.lock();
+        if seen.is_some_and(|at| clock.monotonic().since(at) < BASE_FOR) {
+            return Ok(());
+        }
+        let asking = Asking::new(op, "PROPFIND", "/").header("depth", "0");
+        let answer = self.send(asking).await?;
+        match answer.status().as_u16() {
+            207 => {
+                *self.base_seen.lock() = Some(clock.monotonic());
+                Ok(())
+            }
+            404 | 410 => {
+                let refusal = answer.refusal().await;
+                Err(refusal.error_of(ErrorKind::Invalid).with_hint(
+                    "the folder that \"webdav-url\" names is not there: correct it, or create the folder",
+                ))
+            }
+            401 | 403 | 407 => Err(refused(answer).await),
+            _ => Err(answer.refusal().await.error_of(ErrorKind::Unreachable)),
+        }
+    }
+
     /// A body is not sent only to hear who one should be.
     async fn find_challenge(&self) -> Result<()> {
         let asking = Asking::new("log in", "PROPFIND", "/").header("depth", "0");
@@ -178,7 +209,8 @@ impl Server {
             headers.insert(name, HeaderValue::from_str(value).map_err(|e| bad(&e))?);
         }
         if let Some(value) = self.authorization(challenge, asking.method, &target) {
-            let mut value = HeaderValue::from_str(&value).map_err(|e| bad(&e))?;
+            // Names outside of ASCII go out in UTF-8.
+            let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(&e))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -212,7 +244,11 @@ impl Server {
     /// no better the second time; a nonce is another one each time.
     fn learn(&self, headers: &HeaderMap, met: Option<&Challenge>) -> bool {
         let values = headers.get_all(WWW_AUTHENTICATE);
-        let best = Challenge::best(values.iter().filter_map(|value| value.to_str().ok()));
+        let best = Challenge::best(
+            values
+                .iter()
+                .filter_map(|value| std::str::from_utf8(value.as_bytes()).ok()),
+        );
         if self.login.is_none() || best.is_none() || best.as_ref() == met {
             return false;
         }
