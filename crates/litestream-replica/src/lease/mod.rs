@@ -56,7 +56,7 @@ struct Held {
     turn: tokio::sync::Mutex<()>,
     /// The storage was seen to keep its word.
     is_proved: AtomicBool,
-    /// It was given back for good.
+    /// It was given back, and nobody has begun to write since: a new writer begins by listing.
     is_closed: AtomicBool,
     /// Changes that were dropped before they ended: they may still arrive.
     adrift: AtomicU32,
@@ -113,7 +113,10 @@ impl Held {
         loop {
             self.env.clock.sleep_async(self.ttl / RENEWALS).await;
             let holds = self.keeper.lock().tag().is_some();
-            if holds && let Err(error) = self.advance().await {
+            if holds
+                && let Err(error) = self.advance().await
+                && error.kind() != ErrorKind::Interrupted
+            {
                 tracing::warn!(replica = %self.inner.location(), %error, "lease is not renewed");
             }
         }
@@ -315,6 +318,7 @@ impl Replica for Leased {
         seek: Option<Txid>,
         exact_times: bool,
     ) -> Result<Vec<FileInfo>> {
+        self.held.is_closed.store(false, Ordering::Relaxed);
         let epoch = self.held.hold().await?;
         let files = self.held.inner.list(level, seek, exact_times).await?;
         self.held.listed.lock()[usize::from(level.get())] = epoch;
@@ -351,7 +355,6 @@ impl Replica for Leased {
     }
 
     async fn close(&self) {
-        self.renewing.abort();
         tokio::select! {
             released = limits::urgent(self.held.release()) => {
                 if let Err(error) = released {

@@ -331,13 +331,13 @@ async fn the_loser_writes_nothing_names_the_winner_and_goes_on_when_it_is_free()
     );
     list(&two).await.unwrap();
     write(&two, 2).await.unwrap();
-    assert!(
-        write(&one, 3)
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("h:2")
-    );
+    // What is left over of a writer that has ended changes nothing, and begins nothing.
+    assert!(write(&one, 3).await.is_err());
+    let error = list(&one).await.unwrap_err();
+    assert!(error.to_string().contains("h:2"), "{error}");
+    two.close().await;
+    list(&one).await.unwrap();
+    write(&one, 1).await.unwrap();
     let names = memory.list(Level::L0, None, false).await.unwrap();
     assert_eq!(names.len(), 2);
 }
