@@ -366,6 +366,7 @@ impl<'a> Opening<'a> {
 
 /// What all replicas of a process share: connections, what is known of credentials, and the limits above all.
 pub struct Shared {
+    #[allow(dead_code, reason = "only remote storage has limits")]
     limits: Arc<Limits>,
     /// Each with what it was made from. What nobody uses any more is made anew.
     made: Mutex<Vec<(Thing, Weak<dyn Any + Send + Sync>)>>,
@@ -406,6 +407,7 @@ impl Shared {
 
 impl Opening<'_> {
     /// The limits of this replica, with those above it.
+    #[allow(dead_code, reason = "only remote storage has limits")]
     pub(crate) fn limits(&self) -> Arc<Limits> {
         if self.access.rates == Rates::default() {
             return Arc::clone(&self.shared.limits);
