@@ -41,6 +41,18 @@ impl Nats {
     fn start(dir: tempfile::TempDir, config: &str) -> Nats {
         // It is installed with the first one that is started.
         drop(start(Kind::Nats));
+        // A port may be taken by another test before it is used.
+        let mut dir = dir;
+        for _ in 0..5 {
+            match Nats::start_once(dir, config) {
+                Ok(nats) => return nats,
+                Err(again) => dir = again,
+            }
+        }
+        panic!("the server does not listen");
+    }
+
+    fn start_once(dir: tempfile::TempDir, config: &str) -> Result<Nats, tempfile::TempDir> {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -50,21 +62,25 @@ impl Nats {
             "listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"{data}\" }}\n{config}\n"
         );
         std::fs::write(&file, text).unwrap();
-        let child = Command::new(home().join("venv/bin/nats-server"))
+        let mut child = Command::new(home().join("venv/bin/nats-server"))
             .arg("-c")
             .arg(&file)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let nats = Nats { child, port, dir };
         for _ in 0..500 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return nats;
-            }
             std::thread::sleep(Duration::from_millis(20));
+            if child.try_wait().unwrap().is_some() {
+                return Err(dir);
+            }
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(Nats { child, port, dir });
+            }
         }
-        panic!("the server does not listen");
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(dir)
     }
 
     async fn make_bucket(&self, login: ConnectOptions) {
@@ -76,10 +92,21 @@ impl Nats {
             bucket: "b".to_owned(),
             ..object_store::Config::default()
         };
-        jetstream::new(client)
-            .create_object_store(config)
-            .await
-            .unwrap();
+        // It listens before JetStream is ready.
+        for _ in 0..50 {
+            let config = config.clone();
+            if jetstream::new(client.clone())
+                .create_object_store(config)
+                .await
+                .is_ok()
+            {
+                return;
+            }
+            tokio::time::timeout(Duration::from_millis(100), std::future::pending::<()>())
+                .await
+                .unwrap_err();
+        }
+        panic!("JetStream does not get ready");
     }
 
     fn storage(&self, pairs: &[(&str, &str)]) -> Storage {
@@ -272,18 +299,7 @@ async fn s15_tls_and_client_certificates() {
         .require_tls(true)
         .add_root_certificates(ca.clone().into())
         .add_client_certificate(cert.clone().into(), key.clone().into());
-    let client = login
-        .connect(format!("localhost:{}", nats.port))
-        .await
-        .unwrap();
-    let bucket = object_store::Config {
-        bucket: "b".to_owned(),
-        ..object_store::Config::default()
-    };
-    jetstream::new(client)
-        .create_object_store(bucket)
-        .await
-        .unwrap();
+    nats.make_bucket(login).await;
     nats.works(&[
         ("root-cas", &ca),
         ("client-cert", &cert),
