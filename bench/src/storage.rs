@@ -54,7 +54,7 @@ pub fn run(args: &Args, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Replicates a database that is there, until its snapshot is, and restores it.
+/// Replicates a database that is there, until its first copy is, and restores it.
 fn large(args: &Args, report: &mut Report, source: &Path, kind: Kind) -> Result<()> {
     let what = kind.name();
     for round in 0..args.rounds(1) {
@@ -89,7 +89,7 @@ fn there_and_back(
     let begin = Instant::now();
     let running = start(program, scratch, place, &["replicate"])?;
     let replica = opened(place)?;
-    wait_for_snapshot(&replica, &running)?;
+    wait_for_first_copy(&replica, &running)?;
     let wall = begin.elapsed().as_secs_f64();
     let usage = running.stop()?;
     let mut add = |name: &str, target, value| {
@@ -255,21 +255,21 @@ fn opened(place: &Place) -> Result<SharedReplica> {
     Ok(open(&storage, &Opening::command(&env))?)
 }
 
-fn wait_for_snapshot(replica: &SharedReplica, running: &Running) -> Result<()> {
+fn wait_for_first_copy(replica: &SharedReplica, running: &Running) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let begin = Instant::now();
     loop {
         running.check_alive()?;
-        // The server may be too busy for the moment.
-        let there = runtime.block_on(replica.list(Level::SNAPSHOT, None, false));
+        // The first copy is the first file of level 0; the server may be too busy to say so for the moment.
+        let there = runtime.block_on(replica.list(Level::L0, None, false));
         if there.is_ok_and(|files| !files.is_empty()) {
             return Ok(());
         }
         ensure!(
             begin.elapsed() < WAIT_MAX,
-            "no snapshot within {WAIT_MAX:?}"
+            "no first copy within {WAIT_MAX:?}"
         );
         std::thread::sleep(Duration::from_millis(100));
     }
