@@ -27,7 +27,7 @@ pub mod metered;
 #[cfg(feature = "nats")]
 pub mod nats;
 #[cfg(feature = "http")]
-#[allow(dead_code, unused_imports, reason = "its users come one by one")]
+#[allow(dead_code, unused_imports, reason = "not every storage uses all of it")]
 mod net;
 #[cfg(any(feature = "abs", feature = "gs", feature = "oss"))]
 mod object;

@@ -4,7 +4,7 @@
 
 mod again;
 #[cfg(any(feature = "http", feature = "sftp", feature = "nats"))]
-#[allow(dead_code, reason = "its users come one by one")]
+#[allow(dead_code, reason = "not every storage uses all of it")]
 mod resume;
 
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::env::Clock;
 use crate::{Level, Replica, Result};
 
 #[cfg(any(feature = "http", feature = "sftp", feature = "nats"))]
-#[allow(unused_imports, reason = "its users come one by one")]
+#[allow(unused_imports, reason = "not every storage uses all of it")]
 pub(crate) use again::attempts;
 pub use again::{Patience, Retrying};
 #[cfg(any(feature = "http", feature = "sftp", feature = "nats"))]
-#[allow(unused_imports, reason = "its users come one by one")]
+#[allow(unused_imports, reason = "not every storage uses all of it")]
 pub(crate) use resume::{Fetch, resumed};
 
 /// The longest wait of a [`Backoff`] unless set otherwise.
