@@ -113,9 +113,16 @@ impl Memory {
     }
 
     /// What its files take.
-    pub fn used_kib(&self) -> Result<u64> {
+    fn used_kib(&self) -> Result<u64> {
         let stat = rustix::fs::statvfs(&self.at)?;
         Ok((stat.f_blocks - stat.f_bfree) * stat.f_frsize / 1024)
+    }
+
+    /// From now on there is room for so much more. Looks again while others write: less than what is in use is refused.
+    pub fn leave(&self, kib: u64) -> Result<()> {
+        until("the size is set", Duration::from_secs(10), || {
+            Ok(self.resize(self.used_kib()? + kib).ok())
+        })
     }
 
     pub fn resize(&self, kib: u64) -> Result<()> {

@@ -62,9 +62,7 @@ pub fn build() -> Result<()> {
     check(&mut command(
         "cargo build --quiet --profile fast --package litestream-cli --bins",
     ))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let bin = bin_dir();
+    let (target, bin) = (target(), bin_dir());
     std::fs::create_dir_all(&bin)?;
     for name in ["litestream", "litestream-test"] {
         // A copy beside and a rename: the old one may be running.
@@ -74,6 +72,11 @@ pub fn build() -> Result<()> {
         std::fs::rename(&fresh, &to)?;
     }
     Ok(())
+}
+
+/// Where cargo builds.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// Where [`build`] puts them.

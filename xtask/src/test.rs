@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::run::{bin_dir, build, check, command, step};
+use crate::run::{check, command, step, target};
 use crate::{bugs, floors, setup, sim};
 
 /// The same seeds each time, so that a change is judged by what it changes; others are run by `cargo xtask sim --seeds`.
@@ -34,13 +34,13 @@ pub fn run() -> Result<()> {
             "cargo clippy --quiet --workspace --all-targets -- -D warnings",
         ))
     })?;
-    step("programs into ./bin", build)?;
     step("tests", || {
         let mut tests = command("cargo nextest run --workspace");
         check(
             tests
                 .env("LITESTREAM_ORACLE", &oracle)
-                .env("LITESTREAM_BIN_DIR", bin_dir()),
+                // As built for the tests: nearly all that runs long in them is optimised there, too.
+                .env("LITESTREAM_BIN_DIR", target().join("debug")),
         )
     })?;
     step("SQLite's own bug is seen in its version 3.50.2", || {

@@ -65,7 +65,7 @@ fn round(
     daemon: &mut Daemon,
 ) -> Result<()> {
     episode.tally.rounds += 1;
-    disk.resize(disk.used_kib()? + kib)?;
+    disk.leave(kib)?;
     let ballast = match on {
         On::Replica => place.replica.join("ballast"),
         On::State => place.state().join("ballast"),

@@ -1,6 +1,9 @@
 //! Where a replica ends, and whether what is staged here continues it: found out at the start and whenever there is doubt.
 
+use std::path::Path;
+
 use litestream_replica::chain::position;
+use litestream_replica::env::File;
 use litestream_replica::{FileInfo, Level};
 use ltx::{FileName, PageSize, Txid};
 
@@ -136,16 +139,15 @@ impl Uploader {
                 return Ok(bound);
             }
         };
-        let Some(remote) = files.iter().find(|f| f.level == level && f.name == name) else {
-            // A snapshot with that number: of which history can't be told.
-            return Ok(true);
-        };
         let path = self.depot.path(level, name);
         let file = self
             .env
             .disk
             .open(&path)
             .map_err(Error::io("open", &path))?;
+        let Some(remote) = files.iter().find(|f| f.level == level && f.name == name) else {
+            return Ok(!self.leads_to_the_same(&*file, &path, highest, files).await?);
+        };
         let size = file.metadata().map_err(Error::io("stat", &path))?.len;
         if size != remote.size {
             return Ok(true);
@@ -174,5 +176,35 @@ impl Uploader {
             }
         }
         Ok(false)
+    }
+
+    /// Whether another file that ends there, a snapshot if the file itself did not arrive, leads to the same state as this one: their
+    /// chains say so, or nothing does.
+    async fn leads_to_the_same(
+        &self,
+        file: &dyn File,
+        path: &Path,
+        end: Txid,
+        files: &[FileInfo],
+    ) -> Result<bool> {
+        let Some(other) = files.iter().find(|f| f.name.max == end) else {
+            return Ok(false);
+        };
+        let mut here = [0; ltx::HEADER_SIZE];
+        file.read_exact_at(&mut here, 0)
+            .map_err(Error::io("read", path))?;
+        let len = Some(ltx::HEADER_SIZE as u64);
+        let there = self.link.replica.read(other.level, other.name, 0, len);
+        let there = there.await.inspect_err(|error| {
+            if error.is_not_found() {
+                self.link.catalogue.lock().gone(other.level, other.name);
+            }
+        })?;
+        // What is damaged there is of no history that could be told.
+        let (Ok(here), Ok(there)) = (ltx::Header::decode(&here), ltx::Header::decode(&there)) else {
+            return Ok(false);
+        };
+        let state = |header: &ltx::Header| (header.page_size, header.commit, header.chain().after);
+        Ok(here.chain().after.is_some() && state(&here) == state(&there))
     }
 }
