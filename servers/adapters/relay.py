@@ -34,19 +34,32 @@ class Relay(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def exactly(self, size):
+        """So many bytes of the body. Storage keeps nothing of a request that breaks off."""
+        part = self.rfile.read(size)
+        if len(part) < size:
+            raise ConnectionResetError("the request broke off")
+        return part
+
     def read_body(self):
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return self.exactly(int(self.headers.get("Content-Length") or 0))
         parts = []
         while True:
-            size = int(self.rfile.readline().split(b";")[0], 16)
-            parts.append(self.rfile.read(size))
+            size = int(self.rfile.readline().split(b";")[0] or b"-1", 16)
+            if size < 0:
+                raise ConnectionResetError("the request broke off")
+            parts.append(self.exactly(size))
             self.rfile.readline()
             if size == 0:
                 return b"".join(parts)
 
     def relay(self):
-        body = self.read_body()
+        try:
+            body = self.read_body()
+        except ConnectionError:
+            self.close_connection = True
+            return
         try:
             headers = self.onward(self.headers.items(), body)
         except Refusal as refusal:

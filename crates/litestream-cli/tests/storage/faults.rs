@@ -71,7 +71,8 @@ fn reads_break_off(behind: &Behind) {
         behind.proxy.clear();
         let counts = behind.proxy.counts();
         let read = counts.bytes_down as f64 / whole.bytes_down as f64;
-        assert!(read < 1.6, "{what}: {read:.2} times the bytes were read");
+        println!("{what}: {read:.2} times the bytes were read");
+        assert!(read < 1.1, "{what}: {read:.2} times the bytes were read");
     }
 }
 
@@ -180,6 +181,120 @@ fn reads_from_google_storage_break_off() {
 #[test]
 fn reads_from_azure_break_off() {
     reads_break_off(&Behind::new(Kind::Azurite));
+}
+
+#[test]
+fn reads_from_webdav_break_off() {
+    reads_break_off(&Behind::new(Kind::Nginx));
+}
+
+#[test]
+fn reads_from_oss_break_off() {
+    reads_break_off(&Behind::new(Kind::Oss));
+}
+
+/// What a service says when it asks for less, is late, or fails.
+fn asks_for_less(kind: Kind, busy: &str) {
+    let behind = Behind::new(kind);
+    for (status, body) in [(503, busy), (429, busy), (408, ""), (500, "")] {
+        throttled(&behind, status, body);
+    }
+}
+
+#[test]
+fn google_storage_asks_for_less() {
+    let busy = r#"{"error": {"code": 429, "message": "rateLimitExceeded", "errors": [{"reason": "rateLimitExceeded"}]}}"#;
+    asks_for_less(Kind::Gcs, busy);
+}
+
+#[test]
+fn azure_asks_for_less() {
+    let busy = "<?xml version=\"1.0\"?><Error><Code>ServerBusy</Code><Message>The server is busy.</Message></Error>";
+    asks_for_less(Kind::Azurite, busy);
+}
+
+#[test]
+fn webdav_asks_for_less() {
+    asks_for_less(Kind::Nginx, "busy");
+}
+
+#[test]
+fn oss_asks_for_less() {
+    asks_for_less(Kind::Oss, SLOW_DOWN);
+}
+
+#[test]
+fn others_refuse() {
+    let azure = "<?xml version=\"1.0\"?><Error><Code>AuthorizationFailure</Code><Message>no</Message></Error>";
+    refused(
+        &Behind::new(Kind::Azurite),
+        403,
+        azure,
+        "AuthorizationFailure",
+    );
+    let google = r#"{"error": {"code": 403, "message": "no access to that bucket"}}"#;
+    refused(
+        &Behind::new(Kind::Gcs),
+        403,
+        google,
+        "no access to that bucket",
+    );
+    refused(&Behind::new(Kind::Oss), 403, DENIED, "AccessDenied");
+    refused(&Behind::new(Kind::Nginx), 403, "", "403");
+    refused(&Behind::new(Kind::Nginx), 401, "", "401");
+}
+
+/// Connections are reset while a file goes up, in the middle and before the answer comes: it is there in the end, whole, and
+/// under no other name.
+fn writes_break_off(kind: Kind) {
+    let behind = Behind::new(kind);
+    let bench = behind.bench("writes", "");
+    let conn = app(&bench.db(), 4096, "NONE");
+    fill(&conn, 20, 100_000);
+    let upload = |n: u64| {
+        let faults = [Mode::CutRequestAfter(100_000 * n), Mode::CutAfter(0)];
+        for mode in faults {
+            behind
+                .proxy
+                .add(Fault::new(mode).on(Class::Put).times(2))
+                .unwrap();
+        }
+    };
+    let running = bench.start(&ours());
+    for n in 1..6 {
+        upload(n);
+        fill(&conn, 10, 60_000);
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    assert!(behind.proxy.struck() > 2, "{}", bench.log());
+    behind.proxy.clear();
+    bench.stop(running);
+    bench.check("after broken writes");
+}
+
+#[test]
+fn writes_to_s3_break_off() {
+    writes_break_off(Kind::Moto);
+}
+
+#[test]
+fn writes_to_google_storage_break_off() {
+    writes_break_off(Kind::Gcs);
+}
+
+#[test]
+fn writes_to_azure_break_off() {
+    writes_break_off(Kind::Azurite);
+}
+
+#[test]
+fn writes_to_webdav_break_off() {
+    writes_break_off(Kind::Nginx);
+}
+
+#[test]
+fn writes_to_oss_break_off() {
+    writes_break_off(Kind::Oss);
 }
 
 /// A server behind a proxy of bytes.

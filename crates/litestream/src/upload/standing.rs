@@ -146,7 +146,9 @@ impl Uploader {
             .open(&path)
             .map_err(Error::io("open", &path))?;
         let Some(remote) = files.iter().find(|f| f.level == level && f.name == name) else {
-            return Ok(!self.leads_to_the_same(&*file, &path, highest, files).await?);
+            return Ok(!self
+                .leads_to_the_same(&*file, &path, highest, files)
+                .await?);
         };
         let size = file.metadata().map_err(Error::io("stat", &path))?.len;
         if size != remote.size {
@@ -201,7 +203,8 @@ impl Uploader {
             }
         })?;
         // What is damaged there is of no history that could be told.
-        let (Ok(here), Ok(there)) = (ltx::Header::decode(&here), ltx::Header::decode(&there)) else {
+        let (Ok(here), Ok(there)) = (ltx::Header::decode(&here), ltx::Header::decode(&there))
+        else {
             return Ok(false);
         };
         let state = |header: &ltx::Header| (header.page_size, header.commit, header.chain().after);
