@@ -154,6 +154,8 @@ pub(crate) struct State {
     trouble_since: Option<Monotonic>,
     captured_at: Option<Monotonic>,
     opened_at: Option<Monotonic>,
+    /// Nobody has looked since it was opened.
+    just_opened: bool,
     tidied_at: Option<Monotonic>,
     /// The position when the database was first opened.
     first: Option<Txid>,
@@ -303,7 +305,11 @@ impl Worker {
         let state = database.state()?;
         self.state.rate.note(now, &state);
         let behind = database.is_behind(&state);
-        if behind && self.capture_wait(now).is_zero() {
+        // While it was closed others may have backfilled what is not staged; then any commit may overwrite it.
+        let at_risk = std::mem::take(&mut self.state.just_opened)
+            && behind
+            && state.backfilled == state.frames;
+        if at_risk || behind && self.capture_wait(now).is_zero() {
             self.capture_all()?;
             // What the event was about is here; what is written later is another event.
             self.state.settle = SETTLE.len();
@@ -410,6 +416,7 @@ impl Worker {
             .map_err(Error::io("watch", self.settings.wal_path()))?;
         self.state.complete_at = Some(self.env.clock.monotonic());
         self.state.database = Some(database);
+        self.state.just_opened = true;
         self.report_sizes();
         Ok(())
     }

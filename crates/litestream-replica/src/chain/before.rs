@@ -21,7 +21,7 @@ use crate::{Error, FileInfo, Level, SharedReplica};
 /// Headers read at once.
 const READS_MAX: usize = 16;
 /// Files of a plan whose times are looked at before it is used.
-const CHECKED_MAX: usize = 64;
+const CHECKED_MAX: usize = 32;
 
 /// Times read out of headers.
 pub type Times = BTreeMap<(Level, FileName), UnixMillis>;

@@ -14,17 +14,30 @@ use crate::env::UnixMillis;
 use crate::{FileInfo, Level};
 
 /// The files of level 0 to delete, oldest first, given all files of all levels in any order: those older than `keep` that
-/// level 1 covers, or that are older than all of level 1 and lie below a snapshot. The first that is too young or not covered
-/// ends it, and the newest always stays. Zero keeps all.
-pub fn l0_retention(files: &[FileInfo], now: UnixMillis, keep: Duration) -> Vec<(Level, FileName)> {
+/// level 1 covers; the first that is too young or not covered ends it, and the newest always stays. What is older than all of
+/// level 1 and lies below a snapshot is all that leads to some points of time, so it goes when all of it is older than `window`, for
+/// which points are promised. Zero keeps all, in both.
+pub fn l0_retention(
+    files: &[FileInfo],
+    now: UnixMillis,
+    keep: Duration,
+    window: Duration,
+) -> Vec<(Level, FileName)> {
     if keep.is_zero() {
         return Vec::new();
     }
-    let cutoff = cutoff(now, keep);
     let level_0 = sorted(files, Level::L0);
     let covered = Covered::new(files);
-    let mut old: Vec<(Level, FileName)> = all_but_newest(&level_0)
-        .take_while(|f| f.created < cutoff && covered.holds(f.name))
+    let candidates: Vec<&FileInfo> = all_but_newest(&level_0).collect();
+    let below = candidates.partition_point(|f| covered.is_below(f.name));
+    let (oldest, promised_from) = (&candidates[..below], cutoff(now, keep.max(window)));
+    let expired = !window.is_zero() && oldest.iter().all(|f| f.created < promised_from);
+    let keep_from = cutoff(now, keep);
+    let mut old: Vec<(Level, FileName)> = candidates[if expired { 0 } else { below }..]
+        .iter()
+        .take_while(|f| {
+            f.created < keep_from && (covered.is_below(f.name) || covered.holds(f.name))
+        })
         .map(|f| (f.level, f.name))
         .collect();
     if let Some((_, last)) = old.last() {
@@ -94,13 +107,13 @@ impl Covered {
         Covered { runs, snapshot }
     }
 
+    /// Whether a file is older than all of level 1 and lies below a snapshot.
+    fn is_below(&self, name: FileName) -> bool {
+        let first = self.runs.first();
+        first.is_some_and(|(min, _)| name.max < *min) && name.max <= self.snapshot
+    }
+
     fn holds(&self, name: FileName) -> bool {
-        let Some(first) = self.runs.first() else {
-            return false;
-        };
-        if name.max < first.0 {
-            return name.max <= self.snapshot;
-        }
         let next = self.runs.partition_point(|(min, _)| *min <= name.min);
         next > 0 && name.max <= self.runs[next - 1].1
     }

@@ -20,7 +20,11 @@ fn file(level: u8, min: u64, max: u64, age: i64) -> FileInfo {
 }
 
 fn gone(files: &[FileInfo], keep: Duration) -> Vec<u64> {
-    l0_retention(files, NOW, keep)
+    gone_with(files, keep, keep)
+}
+
+fn gone_with(files: &[FileInfo], keep: Duration, window: Duration) -> Vec<u64> {
+    l0_retention(files, NOW, keep, window)
         .into_iter()
         .map(|(level, name)| {
             assert_eq!(level, Level::L0);
@@ -97,6 +101,23 @@ fn what_is_older_than_level_1_goes_below_a_snapshot_only() {
     assert_eq!(gone(&files, KEEP), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
 }
 
+/// The state that a file of level 0 leads to is within the window, and no compacted file ends there.
+#[test]
+fn what_no_level_holds_stays_for_the_window() {
+    let mut files = level_0(5, 200);
+    files.extend([file(1, 2, 3, 200), file(1, 4, 5, 200), file(9, 1, 3, 200)]);
+    let hour = Duration::from_secs(3600);
+    assert_eq!(gone_with(&files, KEEP, hour), [2, 3]);
+    assert_eq!(gone_with(&files, KEEP, Duration::ZERO), [2, 3]);
+    assert_eq!(gone_with(&files, KEEP, KEEP), [1, 2, 3]);
+    // What goes together: 2 would have nothing to stand on without 1.
+    let mut files = vec![file(0, 1, 1, 300)];
+    files.extend((2..=6).map(|t| file(0, t, t, 150)));
+    files.extend([file(1, 3, 5, 150), file(9, 1, 4, 150)]);
+    let window = Duration::from_secs(200);
+    assert_eq!(gone_with(&files, KEEP, window), [3, 4, 5]);
+}
+
 #[test]
 fn files_of_several_txids() {
     let files = [
@@ -163,9 +184,9 @@ fn replica() -> impl Strategy<Value = Vec<FileInfo>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
-    fn every_point_that_a_kept_file_ends_at_stays(files in replica(), keep in 1..250u64) {
+    fn every_point_that_a_kept_file_ends_at_stays(files in replica(), keep in 1..250u64, window in 0..300u64) {
         let keep = Duration::from_secs(keep);
-        let gone = l0_retention(&files, NOW, keep);
+        let gone = l0_retention(&files, NOW, keep, Duration::from_secs(window));
         let kept: Vec<FileInfo> = files.iter().filter(|f| !gone.contains(&(f.level, f.name))).copied().collect();
         for f in &kept {
             let target = Target::Txid(f.name.max);
