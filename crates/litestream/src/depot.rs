@@ -171,10 +171,14 @@ impl Depot {
             return Ok(());
         };
         let mut copies = Vec::new();
+        let mut names = self.list(Level::L0)?;
         // What shows that a replica holds our history.
-        let witness = self.list(Level::L0)?.contains(&FileName::single(at));
+        let witness = names.contains(&FileName::single(at));
         for level in [Level::L0, MERGED] {
-            for name in self.list(level)? {
+            if level == MERGED {
+                names = self.list(MERGED)?;
+            }
+            for &name in &names {
                 let has_other = level != Level::L0 && witness;
                 if name.max > at || (name.max == at && !has_other) {
                     continue;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use litestream_replica::chain::listing;
-use litestream_replica::env::{Env, Running, Task, Watcher};
+use litestream_replica::env::{Env, Running, Watcher};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{FileName, Txid};
 use parking_lot::Mutex;
@@ -44,12 +44,13 @@ pub struct Replicator {
     tasks: Vec<Box<dyn Running>>,
     /// Its senders are dropped when all of them have ended.
     tasks_ended: watch::Receiver<()>,
-    thread: Mutex<Option<Box<dyn Task>>>,
+    /// Its sender is dropped when the worker has ended and everything of it is closed.
+    worker_ended: watch::Receiver<()>,
 }
 
 impl Replicator {
-    /// Starts replication: a thread that owns the database, and for each replica an upload task and one for its upkeep on the current
-    /// async runtime. What may pass (no database yet, replica unreachable) is no error; it is tried again and shows in
+    /// Starts replication: an owner of the database, which has a thread while there is something to do, and for each replica an upload
+    /// task and one for its upkeep, on the current async runtime. What may pass (no database yet, replica unreachable) is no error; it is tried again and shows in
     /// [`Replicator::status`].
     pub fn start(settings: Settings, replicas: Vec<SharedReplica>, env: Env) -> Result<Replicator> {
         for replica in &replicas {
@@ -94,7 +95,7 @@ impl Replicator {
             merger,
             settings,
         };
-        let thread = parts.database(receiver, watcher)?;
+        let worker_ended = parts.database(receiver, watcher);
         let mut tasks = Vec::new();
         for index in 0..shared.links.len() {
             tasks.extend(parts.replica(index));
@@ -108,7 +109,7 @@ impl Replicator {
             maker,
             tasks,
             tasks_ended,
-            thread: Mutex::new(Some(thread)),
+            worker_ended,
         })
     }
 
@@ -196,10 +197,8 @@ impl Replicator {
         if self.worker.command(Command::Close(reply)).is_ok() {
             let _ = done.await; // an ended worker has closed everything, too
         }
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread {
-            let _ = self.env.spawn.offloaded(move || thread.join()).await;
-        }
+        let mut ended = self.worker_ended.clone();
+        while ended.changed().await.is_ok() {}
     }
 
     /// Waits for every replica, also until `done` holds for the staged snapshots that it does not have. An error of one does not keep the others from being waited for.
@@ -282,13 +281,14 @@ impl Parts {
         name.to_string_lossy().into_owned()
     }
 
-    /// Starts the thread that owns the database.
+    /// Starts the owner of the database.
     fn database(
         &mut self,
         commands: mpsc::Receiver<Command>,
         watcher: Box<dyn Watcher>,
-    ) -> Result<Box<dyn Task>> {
-        let owner = Owner {
+    ) -> watch::Receiver<()> {
+        // Boxed, since the future that drives it holds it in several states.
+        let owner = Box::new(Owner {
             env: self.env.clone(),
             settings: self.settings.clone(),
             shared: Arc::clone(&self.shared),
@@ -304,16 +304,14 @@ impl Parts {
                 busy: watch::Sender::new(()),
                 ..self.merger.clone()
             },
+        });
+        let (running, ended) = watch::channel(());
+        let work = async move {
+            owner.drive().await;
+            drop(running);
         };
-        let ends = EndsWith(Arc::clone(&self.shared));
-        let work = move || {
-            let _ends = ends;
-            owner.run();
-        };
-        self.env
-            .spawn
-            .spawn("database", Box::new(work))
-            .map_err(Error::io("start thread", "database"))
+        self.env.spawn.task("database", Box::pin(work));
+        ended
     }
 
     /// What the first replica holds at its end; `None` if that can't be had.

@@ -358,9 +358,19 @@ impl Drop for Asks {
 /// Tells those who wait when the thread or task that holds it ends, also by a panic.
 pub(crate) struct EndsWith(pub Arc<Shared>);
 
+/// What is left to say after a panic.
+const UNEXPECTED: &str = "replication of this database ended unexpectedly; restart litestream";
+
+impl EndsWith {
+    /// Something panicked elsewhere.
+    pub fn unexpectedly(self) {
+        self.0.closed(Some(UNEXPECTED));
+    }
+}
+
 impl Drop for EndsWith {
     fn drop(&mut self) {
-        let what = "replication of this database ended unexpectedly; restart litestream";
-        self.0.closed(std::thread::panicking().then_some(what));
+        self.0
+            .closed(std::thread::panicking().then_some(UNEXPECTED));
     }
 }

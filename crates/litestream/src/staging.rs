@@ -4,9 +4,11 @@
 //! before [`Staging::make_durable`]; [`Staging::newest_valid`] tells. Leftovers of interrupted writes are removed at open.
 
 mod durable;
+mod note;
 mod writer;
 
 pub use durable::Doubts;
+pub use note::{DatabaseStamp, Noted, SavedCursor};
 pub use writer::{Maker, Reader, Writer};
 
 use std::io;
@@ -18,7 +20,7 @@ use ltx::{FileName, Header, PageNo, Txid};
 
 use crate::error::{Error, Result};
 use crate::ledger::{self, Ledger};
-use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
+use crate::wal::Cursor;
 
 pub(crate) const TEMP_SUFFIX: &str = ".tmp";
 /// Locked by the one process that works here.
@@ -333,6 +335,17 @@ impl Staging {
             },
             boot: self.env.clock.boot(),
         };
+        let path = self.cursor_path();
+        let line = c.encode(txid);
+        if self.noted_durably {
+            // In place: every note is as long as the one before, and one that a power failure tears does not parse.
+            let written = self.env.disk.open_rw(&path);
+            match written.and_then(|file| file.write_at(line.as_bytes(), 0)) {
+                Ok(()) => return Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => self.noted_durably = false,
+                Err(e) => return Err(Error::io("write", path)(e)),
+            }
+        }
         let temp = self.meta.join(format!(
             "cursor.{:016x}{TEMP_SUFFIX}",
             self.env.entropy.next_u64()
@@ -343,25 +356,21 @@ impl Staging {
             .create_new(&temp, self.maker.mode)
             .map_err(Error::io("create", &temp))?;
         let write = || {
-            file.write_at(c.encode(txid).as_bytes(), 0)?;
-            if !self.noted_durably {
-                file.sync()?;
-            }
-            self.env.disk.rename(&temp, &self.cursor_path())
+            file.write_at(line.as_bytes(), 0)?;
+            file.sync()?;
+            self.env.disk.rename(&temp, &path)
         };
         write().map_err(|e| {
             self.maker.discard(&temp);
-            Error::io("write", self.cursor_path())(e)
+            Error::io("write", &path)(e)
         })?;
-        if !self.noted_durably {
-            // From now on there is a note also after a power failure, though perhaps an old one: it tells that the files
-            // are ours, and where the WAL can be trusted.
-            self.env
-                .disk
-                .sync_dir(&self.meta)
-                .map_err(Error::io("sync directory", &self.meta))?;
-            self.noted_durably = true;
-        }
+        // From now on there is a note also after a power failure, though perhaps an old one: it tells that the files
+        // are ours, and where the WAL can be trusted.
+        self.env
+            .disk
+            .sync_dir(&self.meta)
+            .map_err(Error::io("sync directory", &self.meta))?;
+        self.noted_durably = true;
         Ok(())
     }
 
@@ -431,116 +440,6 @@ impl Staging {
 
 /// How long ago a file must have been written for its time to tell it from a later version, in milliseconds.
 const SETTLED_MS: i64 = 100;
-
-/// How the database file looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DatabaseStamp {
-    /// Device and inode.
-    pub id: (u64, u64),
-    /// Length in bytes.
-    pub len: u64,
-    /// Modification time; zero if it could not be relied on.
-    pub modified: UnixMillis,
-}
-
-/// What is noted beside the staged files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SavedCursor {
-    /// Where in the WAL the newest file ended.
-    pub cursor: Cursor,
-    /// SQLite's change counter there.
-    pub change: u32,
-    /// How the database file looked then.
-    pub database: DatabaseStamp,
-    /// The start of the machine in which it was noted.
-    pub boot: Option<u128>,
-}
-
-/// What the note of the position says.
-pub enum Noted {
-    /// There is none: what is staged was written by another program, or nothing is.
-    Nothing,
-    /// Damaged, as a power failure may leave it.
-    Unreadable,
-    /// The position after this TXID.
-    At(Txid, SavedCursor),
-}
-
-impl SavedCursor {
-    /// The line that notes it for `txid`.
-    pub fn encode(&self, txid: Txid) -> String {
-        let (c, d) = (&self.cursor, &self.database);
-        let order = if c.order == ByteOrder::Big {
-            "big"
-        } else {
-            "little"
-        };
-        format!(
-            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {} {} {:032x}\n",
-            c.page_size.get(),
-            c.salts.0,
-            c.salts.1,
-            c.frames,
-            c.checksum.0,
-            c.checksum.1,
-            self.change,
-            d.id.0,
-            d.id.1,
-            d.len,
-            d.modified.0,
-            self.boot.unwrap_or_default()
-        )
-    }
-
-    /// Reads such a line, and for which TXID it was written; `None` if it is none.
-    pub fn parse(text: &str) -> Option<(Txid, SavedCursor)> {
-        let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
-        let [
-            saved,
-            order,
-            page_size,
-            salt1,
-            salt2,
-            frames,
-            sum1,
-            sum2,
-            change,
-            device,
-            inode,
-            len,
-            modified,
-            boot,
-        ] = words[..]
-        else {
-            return None;
-        };
-        let hex = |s| u32::from_str_radix(s, 16).ok();
-        let txid = saved.parse::<Txid>().ok()?;
-        let cursor = Cursor {
-            salts: Salts(hex(salt1)?, hex(salt2)?),
-            order: match order {
-                "big" => ByteOrder::Big,
-                "little" => ByteOrder::Little,
-                _ => return None,
-            },
-            page_size: ltx::PageSize::new(page_size.parse().ok()?)?,
-            frames: frames.parse().ok()?,
-            checksum: WalChecksum(hex(sum1)?, hex(sum2)?),
-        };
-        let database = DatabaseStamp {
-            id: (device.parse().ok()?, inode.parse().ok()?),
-            len: len.parse().ok()?,
-            modified: UnixMillis(modified.parse().ok()?),
-        };
-        let saved = SavedCursor {
-            cursor,
-            change: change.parse().ok()?,
-            database,
-            boot: Some(u128::from_str_radix(boot, 16).ok()?).filter(|boot| *boot != 0),
-        };
-        Some((txid, saved))
-    }
-}
 
 /// Opens a staged file for decoding.
 fn decode(env: &Env, path: &Path) -> Result<ltx::Decoder<Reader>> {

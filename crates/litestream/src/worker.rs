@@ -1,8 +1,9 @@
-//! The one owner of a database: its thread turns events (file changed, time passed, command) into captures and checkpoints.
+//! The one owner of a database: it turns events (file changed, time passed, command) into captures and checkpoints.
 //!
 //! Owns [`Database`] and nothing of the replica; the directory of staged files is the queue to the uploader. After an error
 //! that leaves doubt it drops the database and opens it anew, which judges continuity from what really lies on disk.
 
+mod drive;
 mod report;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use litestream_replica::{FileInfo, SharedReplica};
 use ltx::{FileName, PageSize, Txid};
 use tokio::sync::oneshot;
 
+use self::drive::Rest;
 use crate::base::Base;
 use crate::capture::{FullReason, Holds, Staged};
 use crate::checkpoint_policy::{Inputs, Plan};
@@ -56,6 +58,8 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 
 /// Time between looks at an idle database whose files are watched.
 const IDLE_LOOK: Duration = Duration::from_secs(10);
+/// The same where nothing has happened for long.
+const IDLE_LOOK_MAX: Duration = Duration::from_mins(1);
 
 /// What a worker is asked to do.
 pub(crate) enum Command {
@@ -173,6 +177,16 @@ pub(crate) struct State {
     logged: Option<(String, Monotonic)>,
 }
 
+/// How a wait ended.
+enum Waited {
+    /// By an event.
+    Changed,
+    /// By time.
+    Passed,
+    /// It was not begun: nothing is to be done for so long, unless an event comes.
+    Idle(Duration),
+}
+
 /// Frames committed per second, smoothed over about a tenth of a second.
 #[derive(Default)]
 struct Rate {
@@ -200,27 +214,31 @@ impl Rate {
 }
 
 impl Worker {
-    /// Runs until closed.
-    pub fn run(mut self) {
+    /// Works until there is nothing to do for a while, or until closed. `woken`: the wait before was ended by an event.
+    fn run_until_idle(&mut self, mut woken: Option<bool>) -> Rest {
         loop {
+            if let Some(changed) = woken.take() {
+                if changed {
+                    self.state.event_at = Some(self.env.clock.monotonic());
+                    self.state.settle = 0;
+                    self.state.look = LOOK_MIN;
+                }
+                self.tick();
+            }
             match self.next_command() {
                 Some(Command::Close(done)) => {
                     self.state.database = None;
                     self.state.claim = None;
                     let _ = done.send(());
-                    return;
+                    return Rest::Closed;
                 }
                 Some(command) => self.obey(command),
-                None if self.stop.is_set() => return,
-                None => {
-                    let changed = self.wait();
-                    if changed {
-                        self.state.event_at = Some(self.env.clock.monotonic());
-                        self.state.settle = 0;
-                        self.state.look = LOOK_MIN;
-                    }
-                    self.tick();
-                }
+                None if self.stop.is_set() => return Rest::Closed,
+                None => match self.wait() {
+                    Waited::Idle(limit) => return Rest::Idle(limit),
+                    Waited::Changed => woken = Some(true),
+                    Waited::Passed => woken = Some(false),
+                },
             }
         }
     }
@@ -702,8 +720,8 @@ impl Worker {
         self.state.logged = Some((text, now));
     }
 
-    /// Waits for a reason to look again. `true` if the WAL was written.
-    fn wait(&mut self) -> bool {
+    /// Waits for a reason to look again, unless that may take long.
+    fn wait(&mut self) -> Waited {
         let now = self.env.clock.monotonic();
         let interval = self.settings.monitor_interval;
         let Some(database) = &mut self.state.database else {
@@ -712,14 +730,14 @@ impl Worker {
                 .opened_at
                 .map_or(Duration::ZERO, |at| interval.saturating_sub(now.since(at)));
             let _ = self.watcher.wait_quiet(Some(left));
-            return false;
+            return Waited::Passed;
         };
         if database.is_building() && self.state.trouble_since.is_none() {
             let _ = self.watcher.wait_quiet(Some(BUILD_PAUSE));
-            return false;
+            return Waited::Passed;
         }
         let Ok(state) = database.state() else {
-            return false;
+            return Waited::Passed;
         };
         if database.is_behind(&state) || state.frames != state.backfilled {
             let behind = database.is_behind(&state);
@@ -743,7 +761,7 @@ impl Worker {
             if behind {
                 // Changes are known; nothing is gained by waking for each.
                 let _ = self.watcher.wait_quiet(Some(left));
-                return false;
+                return Waited::Passed;
             }
             return self.wait_for_change(left);
         }
@@ -756,28 +774,33 @@ impl Worker {
         }
         // Whatever happens to the files is told; what happens to the folders above them is not.
         // A commit is published some time after its last write, and without an event.
-        let quiet = self
-            .state
-            .event_at
-            .is_none_or(|at| now.since(at) >= IDLE_LOOK);
-        let limit = if self.watcher.is_sure() && quiet {
-            interval.max(IDLE_LOOK)
+        let since = |at: Option<Monotonic>| at.map(|at| now.since(at));
+        // Without any event it has been quiet from the start.
+        let quiet_for = since(self.state.event_at)
+            .or_else(|| since(self.state.opened_at).map(|quiet| quiet.max(IDLE_LOOK)))
+            .unwrap_or(IDLE_LOOK);
+        let limit = if self.watcher.is_sure() && quiet_for >= IDLE_LOOK {
+            interval.max(quiet_for.min(IDLE_LOOK_MAX))
         } else {
             interval
         };
         self.wait_for_change(limit)
     }
 
-    fn wait_for_change(&mut self, limit: Duration) -> bool {
+    fn wait_for_change(&mut self, limit: Duration) -> Waited {
         // Shortly after an event the commit may not be published yet: look again soon, then rely on events.
         let settling = SETTLE.get(self.state.settle).copied();
         self.state.settle += 1;
         match settling {
             Some(pause) => {
                 let _ = self.watcher.wait_quiet(Some(pause.min(limit)));
-                false
+                Waited::Passed
             }
-            None => self.watcher.wait(Some(limit)).unwrap_or(false),
+            None if limit >= IDLE_LOOK => Waited::Idle(limit),
+            None => match self.watcher.wait(Some(limit)) {
+                Ok(true) => Waited::Changed,
+                _ => Waited::Passed,
+            },
         }
     }
 

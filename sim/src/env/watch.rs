@@ -109,9 +109,15 @@ impl Wake for Bell {
     }
 }
 
+#[async_trait::async_trait]
 impl Watcher for SimWatcher {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         self.bell.wait(timeout, true)
+    }
+
+    /// A task is a fiber like any thread.
+    async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool> {
+        self.bell.wait(Some(timeout), true)
     }
 
     fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()> {

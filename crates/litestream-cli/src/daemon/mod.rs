@@ -4,6 +4,7 @@
 //! daemon runs; a reload touches only what has changed; a database is given up with a final sync.
 
 mod folders;
+mod memory;
 mod operations;
 mod place;
 mod reload;
@@ -117,6 +118,8 @@ impl Daemon {
         for (path, entry) in self.expanded(&config).await? {
             self.place(&config, path, entry)?;
         }
+        let memory = memory::tend(self.env.clone());
+        self.env.spawn.task("memory", Box::pin(memory));
         self.watch_folders(&config)
     }
 

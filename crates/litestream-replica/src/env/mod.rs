@@ -277,10 +277,13 @@ impl dyn Spawn {
 }
 
 /// Notices that files change, without reading them.
+#[async_trait::async_trait]
 pub trait Watcher: Send {
     /// Waits until a watched file was written, removed or replaced, or [`Wake::wake`] was called, or `timeout` passed
     /// (`None`: no limit). Several changes since the last call count as one. `true` if something happened.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
+    /// The same without a thread.
+    async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool>;
     /// Waits for [`Wake::wake`] or `timeout` only. Changes are not lost: the next [`Watcher::wait`] tells of them.
     fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()>;
     /// Watches these from now on (replacing those watched before). An error if one does not exist.

@@ -293,8 +293,12 @@ impl Clock for RealClock {
     }
 
     fn boot(&self) -> Option<u128> {
-        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+        // Asked with every commit; no process outlives it.
+        static BOOT: LazyLock<Option<u128>> = LazyLock::new(|| {
+            let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+            u128::from_str_radix(&text.trim().replace('-', ""), 16).ok()
+        });
+        *BOOT
     }
 
     fn sleep(&self, duration: Duration) {
@@ -388,7 +392,11 @@ impl Spawn for RealSpawn {
     }
 
     fn parallelism(&self) -> usize {
-        std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+        // To find out, a few files of the system are read.
+        static CORES: LazyLock<usize> = LazyLock::new(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+        });
+        *CORES
     }
 
     fn task(

@@ -76,7 +76,8 @@ impl Inner {
                             .disk
                             .open(from)
                             .map_err(|e| Error::io("read", from, &e))?;
-                        self.write_new(&temp, &path, created, |file| copy(&*copied, file))
+                        let len = source.len;
+                        self.write_new(&temp, &path, created, |file| copy(&*copied, len, file))
                     }
                     done => done,
                 }
@@ -240,8 +241,9 @@ fn copying_may_help(e: &io::Error) -> bool {
     !matches!(e.kind(), Io::NotFound | Io::StorageFull | Io::QuotaExceeded)
 }
 
-fn copy(from: &dyn File, to: &dyn File) -> io::Result<u64> {
-    let mut buf = vec![0; COPY_BUFFER_BYTES];
+/// All of `from`, which has about `len` bytes.
+fn copy(from: &dyn File, len: u64, to: &dyn File) -> io::Result<u64> {
+    let mut buf = vec![0; len.clamp(1, COPY_BUFFER_BYTES as u64) as usize];
     let mut offset = 0;
     loop {
         match from.read_at(&mut buf, offset) {

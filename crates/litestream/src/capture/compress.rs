@@ -117,8 +117,9 @@ pub(super) fn write_pages(
     stop: &AtomicBool,
     track: &mut Track<'_>,
 ) -> Result<()> {
-    let threads = env.spawn.parallelism();
-    if threads <= 1 || source.count() * page_size.bytes() < PARALLEL_BYTES_MIN {
+    let is_small = source.count() * page_size.bytes() < PARALLEL_BYTES_MIN;
+    let threads = if is_small { 1 } else { env.spawn.parallelism() };
+    if threads <= 1 {
         let (mut batch, mut compressor) = (Batch::new(track.wants()), Compressor::new());
         loop {
             check(stop)?;

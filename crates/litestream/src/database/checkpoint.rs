@@ -286,10 +286,11 @@ impl Database {
         self.reader.as_ref().map_or(Ok(()), Reader::end)
     }
 
-    /// Closes what only checkpoints need, until the next one.
+    /// Gives up what is not needed while nothing happens.
     pub fn rest(&mut self) {
         self.reader = None;
         self.checkpointer = None;
+        self.sentinel.rest();
     }
 
     fn open_checkpointer(&mut self) -> Result<()> {

@@ -11,6 +11,7 @@ mod exclusive;
 mod file;
 mod live;
 mod look;
+mod memory;
 mod sentinel;
 mod shm;
 
@@ -18,6 +19,7 @@ pub use conn::{Checkpointer, Reader, open_and_prepare};
 pub use exclusive::{Exclusive, roll_back};
 pub use live::Live;
 pub use look::is_database;
+pub use memory::give_back_memory;
 pub use sentinel::{Sentinel, WalState};
 
 /// Lowest SQLite that may be linked: earlier ones lose commits when a writer restarts the WAL while another connection

@@ -14,14 +14,16 @@ use rusqlite::Connection;
 
 use super::conn::open_and_prepare;
 use super::file::{DbFile, Slot};
-use super::shm;
 pub use super::shm::WalState;
+use super::{memory, shm};
 use crate::error::Result;
 
 /// See the module.
 pub struct Sentinel {
     file: DbFile,
     index: NonNull<[AtomicU32; shm::WORDS]>,
+    /// The index is a file that SQLite itself has mapped.
+    is_mapped: bool,
     guarded: bool,
     barred: bool,
     /// How many of the read slots are held, from the first on.
@@ -48,6 +50,7 @@ impl Sentinel {
             Sentinel {
                 file,
                 index,
+                is_mapped: vfs.is_none(),
                 guarded: false,
                 barred: false,
                 slots_held: 0,
@@ -61,6 +64,13 @@ impl Sentinel {
     pub fn state(&self) -> Option<WalState> {
         // SAFETY: mapped since open, unmapped only when the connection closes, which `self` owns.
         shm::read(unsafe { self.index.as_ref() }, || self.file.database_size())
+    }
+
+    /// Nothing is looked at for a while.
+    pub fn rest(&self) {
+        if self.is_mapped {
+            memory::let_go(self.index);
+        }
     }
 
     /// Tries to take the guard: the CHECKPOINT lock.

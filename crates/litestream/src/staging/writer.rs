@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 use super::{TEMP_SUFFIX, remove_if_there};
 use crate::error::{Error, Result};
 
+/// Small parts are put together, so that a small file is written in one go.
+const BUFFER_BYTES: usize = 64 << 10;
 /// Large enough for the disk's full speed, small enough to leave little for the end.
 const FLUSH_BYTES: u64 = 32 << 20;
 
@@ -63,6 +65,7 @@ impl Maker {
             file: file.into(),
             temp,
             position: 0,
+            buffer: Vec::new(),
             flush: Flush::default(),
             finished: false,
             leftovers: self.leftovers.clone(),
@@ -115,7 +118,10 @@ impl Leftovers {
 pub struct Writer {
     file: Arc<dyn File>,
     temp: PathBuf,
+    /// Where `buffer` belongs.
     position: u64,
+    /// The last bytes, not written yet.
+    buffer: Vec<u8>,
     flush: Flush,
     finished: bool,
     leftovers: Leftovers,
@@ -163,31 +169,63 @@ impl Flush {
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_at(bytes, self.position)?;
-        self.position += bytes.len() as u64;
-        let env = &self.leftovers.env;
-        self.flush.advance(self.position, &self.file, env)?;
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.drain()?;
+        }
+        if bytes.len() < BUFFER_BYTES {
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            self.append(bytes)?;
+        }
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.drain()
     }
 }
 
 impl Writer {
-    /// Puts bytes over those at the beginning.
+    fn drain(&mut self) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let appended = self.append(&buffer);
+        // It is kept for what comes next; after an error the file is given up.
+        self.buffer = buffer;
+        self.buffer.clear();
+        appended
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.file.write_at(bytes, self.position)?;
+        self.position += bytes.len() as u64;
+        let env = &self.leftovers.env;
+        self.flush.advance(self.position, &self.file, env)
+    }
+
+    /// Puts bytes over those at the beginning, as many as there are at most.
     pub fn overwrite(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.position == 0
+            && let Some(begin) = self.buffer.get_mut(..bytes.len())
+        {
+            begin.copy_from_slice(bytes);
+            return Ok(());
+        }
+        self.drain()?;
         self.file.write_at(bytes, 0)
     }
 
     /// Makes what was written durable. To be called once: after a failure it is in doubt for ever.
-    pub fn sync(&self) -> io::Result<()> {
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.drain()?;
         self.file.sync()
     }
 
     /// Gives the whole file its name. It need not be durable.
     pub fn publish(mut self, path: &Path, created: UnixMillis) -> Result<()> {
+        self.drain().map_err(Error::io("write", &self.temp))?;
         self.flush.wait().map_err(Error::io("sync", &self.temp))?;
         self.file
             .set_modified(created)

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
+use tokio::sync::Notify;
 
 use crate::env::{Wake, Watcher};
 
@@ -39,7 +40,10 @@ struct Hub {
 #[derive(Default)]
 struct Bell {
     state: Mutex<State>,
+    /// For a thread that waits.
     rings: Condvar,
+    /// For a future that waits.
+    rings_async: Notify,
 }
 
 #[derive(Default)]
@@ -63,7 +67,20 @@ pub(super) struct Inotify {
 impl Wake for Bell {
     fn wake(&self) {
         self.state.lock().rung = true;
+        self.ring();
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
         self.rings.notify_all();
+        self.rings_async.notify_one();
+    }
+
+    /// Whether it was rung, or also something changed; the former is used up.
+    fn take(&self, changes: bool) -> bool {
+        let mut state = self.state.lock();
+        std::mem::take(&mut state.rung) || changes && state.changed
     }
 }
 
@@ -121,7 +138,8 @@ impl Hub {
             let mut state = bell.state.lock();
             state.armed.retain(|armed| *armed != watch);
             state.changed = true;
-            bell.rings.notify_all();
+            drop(state);
+            bell.ring();
         }
     }
 
@@ -186,6 +204,21 @@ impl Inotify {
         }
     }
 
+    fn prepare(&mut self) {
+        if !self.complete {
+            self.rearm();
+        }
+    }
+
+    /// After a wait for changes.
+    fn use_up(&mut self) {
+        let changed = std::mem::take(&mut self.bell.state.lock().changed);
+        if changed {
+            // Before anybody looks at the file: what comes after that look is an event again.
+            self.rearm();
+        }
+    }
+
     /// Waits for the bell, or also for a change; both are used up.
     fn wait_for(&self, timeout: Option<Duration>, changes: bool) -> bool {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -214,17 +247,26 @@ impl Drop for Inotify {
     }
 }
 
+#[async_trait::async_trait]
 impl Watcher for Inotify {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        if !self.complete {
-            self.rearm();
-        }
+        self.prepare();
         let happened = self.wait_for(timeout, true);
-        let changed = std::mem::take(&mut self.bell.state.lock().changed);
-        if changed {
-            // Before anybody looks at the file: what comes after that look is an event again.
-            self.rearm();
-        }
+        self.use_up();
+        Ok(happened)
+    }
+
+    async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool> {
+        self.prepare();
+        let bell = Arc::clone(&self.bell);
+        let rung = async {
+            // A ring from before is remembered, so none is missed between the look and the wait.
+            while !bell.take(true) {
+                bell.rings_async.notified().await;
+            }
+        };
+        let happened = tokio::time::timeout(timeout, rung).await.is_ok();
+        self.use_up();
         Ok(happened)
     }
 

@@ -62,6 +62,7 @@ impl Polling {
     }
 }
 
+#[async_trait::async_trait]
 impl Watcher for Polling {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         let start = Instant::now();
@@ -78,6 +79,17 @@ impl Watcher for Polling {
             self.bell
                 .changed
                 .wait_for(&mut rung, left.min(LOOK_INTERVAL));
+        }
+    }
+
+    async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool> {
+        let start = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(start.elapsed());
+            if self.wait(Some(Duration::ZERO))? || left.is_zero() {
+                return Ok(!left.is_zero());
+            }
+            tokio::time::sleep(left.min(LOOK_INTERVAL)).await;
         }
     }
 

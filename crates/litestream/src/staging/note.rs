@@ -1,0 +1,128 @@
+//! The note beside the staged files: where in the WAL the newest of them ended.
+//!
+//! One line of text: the words of [`SavedCursor::encode`], the CRC-64 of them in hexadecimal, blanks up to 255 bytes, a line feed.
+//! It is written over the last one, so a power failure may leave parts of both: such a line is none.
+
+use litestream_replica::env::UnixMillis;
+use ltx::Txid;
+
+use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
+
+/// Bytes of a note but for its line feed; the words take fewer.
+const WIDTH: usize = 255;
+
+/// How the database file looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DatabaseStamp {
+    /// Device and inode.
+    pub id: (u64, u64),
+    /// Length in bytes.
+    pub len: u64,
+    /// Modification time; zero if it could not be relied on.
+    pub modified: UnixMillis,
+}
+
+/// What is noted beside the staged files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedCursor {
+    /// Where in the WAL the newest file ended.
+    pub cursor: Cursor,
+    /// SQLite's change counter there.
+    pub change: u32,
+    /// How the database file looked then.
+    pub database: DatabaseStamp,
+    /// The start of the machine in which it was noted.
+    pub boot: Option<u128>,
+}
+
+/// What the note of the position says.
+pub enum Noted {
+    /// There is none: what is staged was written by another program, or nothing is.
+    Nothing,
+    /// Damaged, as a power failure may leave it.
+    Unreadable,
+    /// The position after this TXID.
+    At(Txid, SavedCursor),
+}
+
+impl SavedCursor {
+    /// The line that notes it for `txid`.
+    pub fn encode(&self, txid: Txid) -> String {
+        let (c, d) = (&self.cursor, &self.database);
+        let order = if c.order == ByteOrder::Big {
+            "big"
+        } else {
+            "little"
+        };
+        let words = format!(
+            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {} {} {:032x}",
+            c.page_size.get(),
+            c.salts.0,
+            c.salts.1,
+            c.frames,
+            c.checksum.0,
+            c.checksum.1,
+            self.change,
+            d.id.0,
+            d.id.1,
+            d.len,
+            d.modified.0,
+            self.boot.unwrap_or_default()
+        );
+        let line = format!("{words} {:016x}", ltx::crc64(words.as_bytes()));
+        format!("{line:WIDTH$}\n")
+    }
+
+    /// Reads such a line, and for which TXID it was written; `None` if it is none, or not whole.
+    pub fn parse(text: &str) -> Option<(Txid, SavedCursor)> {
+        let (text, sum) = text.strip_suffix('\n')?.trim_end().rsplit_once(' ')?;
+        if u64::from_str_radix(sum, 16).ok()? != ltx::crc64(text.as_bytes()) {
+            return None;
+        }
+        let words: Vec<&str> = text.split(' ').collect();
+        let [
+            saved,
+            order,
+            page_size,
+            salt1,
+            salt2,
+            frames,
+            sum1,
+            sum2,
+            change,
+            device,
+            inode,
+            len,
+            modified,
+            boot,
+        ] = words[..]
+        else {
+            return None;
+        };
+        let hex = |s| u32::from_str_radix(s, 16).ok();
+        let txid = saved.parse::<Txid>().ok()?;
+        let cursor = Cursor {
+            salts: Salts(hex(salt1)?, hex(salt2)?),
+            order: match order {
+                "big" => ByteOrder::Big,
+                "little" => ByteOrder::Little,
+                _ => return None,
+            },
+            page_size: ltx::PageSize::new(page_size.parse().ok()?)?,
+            frames: frames.parse().ok()?,
+            checksum: WalChecksum(hex(sum1)?, hex(sum2)?),
+        };
+        let database = DatabaseStamp {
+            id: (device.parse().ok()?, inode.parse().ok()?),
+            len: len.parse().ok()?,
+            modified: UnixMillis(modified.parse().ok()?),
+        };
+        let saved = SavedCursor {
+            cursor,
+            change: change.parse().ok()?,
+            database,
+            boot: Some(u128::from_str_radix(boot, 16).ok()?).filter(|boot| *boot != 0),
+        };
+        Some((txid, saved))
+    }
+}

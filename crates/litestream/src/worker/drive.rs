@@ -1,0 +1,86 @@
+//! When a database's worker has a thread: while there is something to do. Thousands of idle databases then cost no stacks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use litestream_replica::env::Env;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::Worker;
+use crate::shared::EndsWith;
+
+/// Pause before another attempt to start a thread.
+const THREAD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a worker gave its thread back.
+pub(super) enum Rest {
+    /// It is closed.
+    Closed,
+    /// Nothing is to be done for so long, unless an event comes.
+    Idle(Duration),
+}
+
+/// The worker, in the hands of whoever works or waits for it.
+type Slot = Arc<Mutex<Option<Box<Worker>>>>;
+
+impl Worker {
+    /// Runs until closed.
+    pub async fn drive(self: Box<Worker>) {
+        let env = self.env.clone();
+        let ends = EndsWith(Arc::clone(&self.shared));
+        let slot: Slot = Arc::new(Mutex::new(Some(self)));
+        let mut woken = None;
+        loop {
+            let rest = match woken {
+                // Most often there is nothing to do: a look, for which a thread of the pool will do.
+                Some(false) => looked(&env, &slot).await,
+                _ => worked(&env, &slot, woken).await,
+            };
+            let limit = match rest {
+                Some(Rest::Idle(limit)) => limit,
+                Some(Rest::Closed) => return,
+                None => return ends.unexpectedly(),
+            };
+            let Some(mut worker) = slot.lock().take() else {
+                return ends.unexpectedly();
+            };
+            // If waiting fails, look.
+            woken = Some(worker.watcher.wait_async(limit).await.unwrap_or(false));
+            *slot.lock() = Some(worker);
+        }
+    }
+}
+
+/// Works on a thread of its own. `None` if that panicked.
+async fn worked(env: &Env, slot: &Slot, woken: Option<bool>) -> Option<Rest> {
+    loop {
+        let (done, ended) = oneshot::channel();
+        let work = step(slot, woken);
+        let work = move || drop(work().map(|rest| done.send(rest)));
+        match env.spawn.spawn("database", Box::new(work)) {
+            // The thread ends with its work; its worker is back before.
+            Ok(_thread) => return ended.await.ok(),
+            Err(error) => {
+                tracing::error!(%error, "no thread can be started for a database, trying again");
+                env.clock.sleep_async(THREAD_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Works on a thread of the pool. `None` if that panicked.
+async fn looked(env: &Env, slot: &Slot) -> Option<Rest> {
+    env.spawn.offloaded(step(slot, Some(false))).await.ok()?
+}
+
+fn step(slot: &Slot, woken: Option<bool>) -> impl FnOnce() -> Option<Rest> + Send + 'static {
+    let slot = Arc::clone(slot);
+    move || {
+        // Not locked meanwhile; if it panics, the worker is dropped and gives its locks back.
+        let mut worker = slot.lock().take()?;
+        let rest = worker.run_until_idle(woken);
+        *slot.lock() = Some(worker);
+        Some(rest)
+    }
+}
