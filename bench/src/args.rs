@@ -42,7 +42,7 @@ pub fn help(scenarios: &[&str]) -> String {
   --page-sizes A,B  critical, large: only these page sizes
   --part NAME       only this part of a scenario: restore (snapshot, many), first-copy (mixed, random),
                     ingest (blobs, transaction, rows), writers (paced, full), large (sizes, backlog, transaction),
-                    gap (rows, pages, vacuum), many (idle-1000, idle-500, busy), storage (far, large, large-KIND)
+                    gap (rows, pages, vacuum), many (idle-1000, idle-500, busy), storage (far, requests, large, large-KIND)
   --ours PATH       program to measure (default target/fast/litestream)
   --theirs PATH     program beside it (default $LITESTREAM_ORACLE, else target/oracle/bin/litestream)
   --only WHO        ours or theirs

@@ -1,6 +1,8 @@
 //! Storage behind a network: how near an upload and a restore come to what a plain client gets out of the same server, what they take, and what
 //! distance costs.
 
+mod requests;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -30,10 +32,14 @@ const FAR_FILES: u64 = 500;
 const DISTANCE: Duration = Duration::from_millis(20);
 const WAIT_MAX: Duration = Duration::from_mins(10);
 
-/// Runs it: `large` moves one big snapshot to each kind of storage and back (`large-nats` to one), `far` restores many small files over a distance.
+/// Runs it: `large` moves one big snapshot to each kind of storage and back (`large-nats` to one), `far` restores many small files over a
+/// distance, `requests` counts what both programs ask for.
 pub fn run(args: &Args, report: &mut Report) -> Result<()> {
     if args.wants_part("far") {
         far(args, report)?;
+    }
+    if args.wants_part("requests") {
+        requests::requests(args, report)?;
     }
     // The emulator of Google's is by far the slowest of them.
     let kinds = [
@@ -90,7 +96,7 @@ fn there_and_back(
     place: &Place,
 ) -> Result<()> {
     let begin = Instant::now();
-    let running = start(program, scratch, place, &["replicate"])?;
+    let running = start(program, scratch, place, "", &["replicate"])?;
     let replica = opened(place)?;
     wait_for_first_copy(&replica, &running)?;
     let wall = begin.elapsed().as_secs_f64();
@@ -107,7 +113,7 @@ fn there_and_back(
     );
     let restored = scratch.restored.display().to_string();
     let words = ["restore", "-o", restored.as_str()];
-    let (code, usage) = start(program, scratch, place, &words)?.wait(WAIT_MAX)?;
+    let (code, usage) = start(program, scratch, place, "", &words)?.wait(WAIT_MAX)?;
     ensure!(code == Some(0), "restore: {}", last_line(&scratch.log));
     add("restore, s", Target::None, usage.wall);
     add("restore: CPU, s", Target::None, usage.cpu);
@@ -184,7 +190,7 @@ fn far(args: &Args, report: &mut Report) -> Result<()> {
                 let mut words = vec!["restore", "-o", path.as_str()];
                 words.extend(flags);
                 proxy.forget();
-                let (code, usage) = start(program, &scratch, &place, &words)?.wait(WAIT_MAX)?;
+                let (code, usage) = start(program, &scratch, &place, "", &words)?.wait(WAIT_MAX)?;
                 ensure!(code == Some(0), "restore: {}", last_line(&scratch.log));
                 let counts = proxy.counts();
                 let what = format!("{FAR_MB} MB + {FAR_FILES} files at 20 ms, {name}");
@@ -213,10 +219,16 @@ fn far(args: &Args, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Runs a program with a configuration for the place.
-fn start(program: &Program, scratch: &Scratch, place: &Place, words: &[&str]) -> Result<Running> {
+/// Runs a program with a configuration for the place, and `more` of it.
+fn start(
+    program: &Program,
+    scratch: &Scratch,
+    place: &Place,
+    more: &str,
+    words: &[&str],
+) -> Result<Running> {
     let config = scratch.dir.join("litestream.yml");
-    std::fs::write(&config, place.config(&scratch.db))?;
+    std::fs::write(&config, place.config(&scratch.db) + more)?;
     let mut command = Command::new(&program.path);
     command
         .arg(words[0])

@@ -126,3 +126,53 @@ impl SavedCursor {
         Some((txid, saved))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(frames: u32, boot: Option<u128>) -> SavedCursor {
+        SavedCursor {
+            cursor: Cursor {
+                salts: Salts(1, u32::MAX),
+                order: ByteOrder::Big,
+                page_size: ltx::PageSize::new(4096).expect("a page size"),
+                frames,
+                checksum: WalChecksum(frames, 7),
+            },
+            change: u32::MAX,
+            database: DatabaseStamp {
+                id: (u64::MAX, u64::MAX),
+                len: u64::MAX,
+                modified: UnixMillis(i64::MIN),
+            },
+            boot,
+        }
+    }
+
+    /// A power failure while one is written over the other.
+    #[test]
+    fn parts_of_two_notes_are_none() {
+        let txid = Txid::new(u64::MAX);
+        let (old, new) = (note(u32::MAX, Some(u128::MAX)), note(5, None));
+        let (old, new) = (old.encode(txid), new.encode(Txid::new(1)));
+        assert_eq!((old.len(), new.len()), (WIDTH + 1, WIDTH + 1));
+        assert_eq!(
+            SavedCursor::parse(&new),
+            Some((Txid::new(1), note(5, None)))
+        );
+        for at in 1..=WIDTH {
+            for torn in [
+                [&new[..at], &old[at..]].concat(),
+                [&old[..at], &new[at..]].concat(),
+            ] {
+                let read = SavedCursor::parse(&torn).map(|(_, read)| read.cursor.frames);
+                assert!(
+                    torn == old || torn == new || read.is_none(),
+                    "at {at}: {torn}"
+                );
+            }
+        }
+        assert_eq!(SavedCursor::parse(&new[..WIDTH]), None);
+    }
+}

@@ -205,6 +205,47 @@ fn watcher_sees_writes_made_before_and_during_the_wait() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn watcher_sees_writes_made_before_and_during_a_wait_without_a_thread() {
+    for mut watcher in watchers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal");
+        let file = RealDisk.create_new(&path, 0o600).unwrap();
+        watcher.set_paths(&[&path]).unwrap();
+        let short = Duration::from_millis(5);
+        assert!(!watcher.wait_async(short).await.unwrap());
+
+        file.write_at(b"before", 0).unwrap();
+        file.write_at(b"and again", 0).unwrap();
+        assert!(watcher.wait_async(LONG).await.unwrap());
+        assert!(
+            !watcher.wait_async(short).await.unwrap(),
+            "two count as one"
+        );
+
+        let waker = watcher.waker();
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            file.write_at(b"during", 100).unwrap();
+        });
+        let start = Instant::now();
+        assert!(watcher.wait_async(LONG).await.unwrap());
+        writer.join().unwrap();
+        let ringer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            waker.wake();
+        });
+        assert!(watcher.wait_async(LONG).await.unwrap());
+        ringer.join().unwrap();
+        assert!(start.elapsed() < LONG, "nothing was waited out");
+        assert!(!watcher.wait_async(short).await.unwrap());
+        // A thread's wait uses up what a future would have, and the other way round.
+        watcher.waker().wake();
+        assert!(watcher.wait(Some(LONG)).unwrap());
+        assert!(!watcher.wait_async(short).await.unwrap());
+    }
+}
+
 #[test]
 fn watcher_sees_removal_of_an_open_file() {
     for mut watcher in watchers() {
