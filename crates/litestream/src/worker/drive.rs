@@ -57,7 +57,11 @@ async fn worked(env: &Env, slot: &Slot, woken: Option<bool>) -> Option<Rest> {
     loop {
         let (done, ended) = oneshot::channel();
         let work = step(slot, woken);
-        let work = move || drop(work().map(|rest| done.send(rest)));
+        let work = move || {
+            if let Some(rest) = work() {
+                let _ = done.send(rest); // nobody waits any more if the runtime ends
+            }
+        };
         match env.spawn.spawn("database", Box::new(work)) {
             // The thread ends with its work; its worker is back before.
             Ok(_thread) => return ended.await.ok(),

@@ -106,7 +106,7 @@ fn what_is_older_than_level_1_goes_below_a_snapshot_only() {
 fn what_no_level_holds_stays_for_the_window() {
     let mut files = level_0(5, 200);
     files.extend([file(1, 2, 3, 200), file(1, 4, 5, 200), file(9, 1, 3, 200)]);
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     assert_eq!(gone_with(&files, KEEP, hour), [2, 3]);
     assert_eq!(gone_with(&files, KEEP, Duration::ZERO), [2, 3]);
     assert_eq!(gone_with(&files, KEEP, KEEP), [1, 2, 3]);
