@@ -337,15 +337,6 @@ impl Staging {
         };
         let path = self.cursor_path();
         let line = c.encode(txid);
-        if self.noted_durably {
-            // In place: every note is as long as the one before, and one that a power failure tears does not parse.
-            let written = self.env.disk.open_rw(&path);
-            match written.and_then(|file| file.write_at(line.as_bytes(), 0)) {
-                Ok(()) => return Ok(()),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => self.noted_durably = false,
-                Err(e) => return Err(Error::io("write", path)(e)),
-            }
-        }
         let temp = self.meta.join(format!(
             "cursor.{:016x}{TEMP_SUFFIX}",
             self.env.entropy.next_u64()
@@ -357,20 +348,26 @@ impl Staging {
             .map_err(Error::io("create", &temp))?;
         let write = || {
             file.write_at(line.as_bytes(), 0)?;
-            file.sync()?;
+            if !self.noted_durably {
+                file.sync()?;
+            }
+            // Renamed, not written over: on ext4 the next fsync of whatever file then brings all of it to the disk, so that after a power
+            // failure it is one file behind at most.
             self.env.disk.rename(&temp, &path)
         };
         write().map_err(|e| {
             self.maker.discard(&temp);
             Error::io("write", &path)(e)
         })?;
-        // From now on there is a note also after a power failure, though perhaps an old one: it tells that the files
-        // are ours, and where the WAL can be trusted.
-        self.env
-            .disk
-            .sync_dir(&self.meta)
-            .map_err(Error::io("sync directory", &self.meta))?;
-        self.noted_durably = true;
+        if !self.noted_durably {
+            // From now on there is a note also after a power failure, though perhaps an old one: it tells that the files
+            // are ours, and where the WAL can be trusted.
+            self.env
+                .disk
+                .sync_dir(&self.meta)
+                .map_err(Error::io("sync directory", &self.meta))?;
+            self.noted_durably = true;
+        }
         Ok(())
     }
 

@@ -177,13 +177,13 @@ pub(crate) struct State {
     logged: Option<(String, Monotonic)>,
 }
 
-/// How a wait ended.
-enum Waited {
-    /// By an event.
-    Changed,
-    /// By time.
-    Passed,
-    /// It was not begun: nothing is to be done for so long, unless an event comes.
+/// What to wait for next, and for how long.
+enum Next {
+    /// Time and commands.
+    Quiet(Duration),
+    /// Events too.
+    Event(Duration),
+    /// The same, but no thread is needed for it.
     Idle(Duration),
 }
 
@@ -214,31 +214,67 @@ impl Rate {
 }
 
 impl Worker {
-    /// Works until there is nothing to do for a while, or until closed. `woken`: the wait before was ended by an event.
-    fn run_until_idle(&mut self, mut woken: Option<bool>) -> Rest {
+    /// Works until there is nothing to do for a while, or until closed. `woken`: a wait without a thread has ended, by an event or not.
+    fn run_until_idle(&mut self, woken: Option<bool>) -> Rest {
+        if let Some(by_event) = woken {
+            self.look(by_event);
+        }
         loop {
-            if let Some(changed) = woken.take() {
-                if changed {
-                    self.state.event_at = Some(self.env.clock.monotonic());
-                    self.state.settle = 0;
-                    self.state.look = LOOK_MIN;
-                }
-                self.tick();
+            if let Some(rest) = self.obey_all() {
+                return rest;
             }
+            let changed = match self.next_wait() {
+                Next::Idle(limit) => return Rest::Idle(limit),
+                Next::Quiet(limit) => {
+                    let _ = self.watcher.wait_quiet(Some(limit));
+                    false
+                }
+                Next::Event(limit) => self.watcher.wait(Some(limit)).unwrap_or(false),
+            };
+            self.after_wait(changed);
+        }
+    }
+
+    /// One look, for which nobody waits: [`Rest::Busy`] if there is more to do.
+    fn look_once(&mut self) -> Rest {
+        self.look(false);
+        if let Some(rest) = self.obey_all() {
+            return rest;
+        }
+        match self.next_wait() {
+            Next::Idle(limit) => Rest::Idle(limit),
+            Next::Quiet(_) | Next::Event(_) => Rest::Busy,
+        }
+    }
+
+    /// After a wait without a thread, which uses no event up.
+    fn look(&mut self, by_event: bool) {
+        let changed = self.watcher.wait(Some(Duration::ZERO)).unwrap_or(false);
+        self.after_wait(changed || by_event);
+    }
+
+    fn after_wait(&mut self, changed: bool) {
+        if changed {
+            self.state.event_at = Some(self.env.clock.monotonic());
+            self.state.settle = 0;
+            self.state.look = LOOK_MIN;
+        }
+        self.tick();
+    }
+
+    /// Does what was asked for. `Some` if that is to end.
+    fn obey_all(&mut self) -> Option<Rest> {
+        loop {
             match self.next_command() {
                 Some(Command::Close(done)) => {
                     self.state.database = None;
                     self.state.claim = None;
                     let _ = done.send(());
-                    return Rest::Closed;
+                    return Some(Rest::Closed);
                 }
                 Some(command) => self.obey(command),
-                None if self.stop.is_set() => return Rest::Closed,
-                None => match self.wait() {
-                    Waited::Idle(limit) => return Rest::Idle(limit),
-                    Waited::Changed => woken = Some(true),
-                    Waited::Passed => woken = Some(false),
-                },
+                None if self.stop.is_set() => return Some(Rest::Closed),
+                None => return None,
             }
         }
     }
@@ -326,7 +362,9 @@ impl Worker {
         // While it was closed others may have backfilled what is not staged; then any commit may overwrite it.
         let at_risk = std::mem::take(&mut self.state.just_opened)
             && behind
-            && state.backfilled == state.frames;
+            && state.frames > 0
+            && state.backfilled == state.frames
+            && database.position().is_some();
         if at_risk || behind && self.capture_wait(now).is_zero() {
             self.capture_all()?;
             // What the event was about is here; what is written later is another event.
@@ -720,8 +758,8 @@ impl Worker {
         self.state.logged = Some((text, now));
     }
 
-    /// Waits for a reason to look again, unless that may take long.
-    fn wait(&mut self) -> Waited {
+    /// What to wait for until there is a reason to look again.
+    fn next_wait(&mut self) -> Next {
         let now = self.env.clock.monotonic();
         let interval = self.settings.monitor_interval;
         let Some(database) = &mut self.state.database else {
@@ -729,15 +767,13 @@ impl Worker {
                 .state
                 .opened_at
                 .map_or(Duration::ZERO, |at| interval.saturating_sub(now.since(at)));
-            let _ = self.watcher.wait_quiet(Some(left));
-            return Waited::Passed;
+            return Next::Quiet(left);
         };
         if database.is_building() && self.state.trouble_since.is_none() {
-            let _ = self.watcher.wait_quiet(Some(BUILD_PAUSE));
-            return Waited::Passed;
+            return Next::Quiet(BUILD_PAUSE);
         }
         let Ok(state) = database.state() else {
-            return Waited::Passed;
+            return Next::Quiet(Duration::ZERO);
         };
         if database.is_behind(&state) || state.frames != state.backfilled {
             let behind = database.is_behind(&state);
@@ -760,10 +796,9 @@ impl Worker {
                 .max(LOOK_MIN);
             if behind {
                 // Changes are known; nothing is gained by waking for each.
-                let _ = self.watcher.wait_quiet(Some(left));
-                return Waited::Passed;
+                return Next::Quiet(left);
             }
-            return self.wait_for_change(left);
+            return self.change_or_settle(left);
         }
         if self
             .state
@@ -784,23 +819,17 @@ impl Worker {
         } else {
             interval
         };
-        self.wait_for_change(limit)
+        self.change_or_settle(limit)
     }
 
-    fn wait_for_change(&mut self, limit: Duration) -> Waited {
+    fn change_or_settle(&mut self, limit: Duration) -> Next {
         // Shortly after an event the commit may not be published yet: look again soon, then rely on events.
         let settling = SETTLE.get(self.state.settle).copied();
-        self.state.settle += 1;
+        self.state.settle = self.state.settle.saturating_add(1);
         match settling {
-            Some(pause) => {
-                let _ = self.watcher.wait_quiet(Some(pause.min(limit)));
-                Waited::Passed
-            }
-            None if limit >= IDLE_LOOK => Waited::Idle(limit),
-            None => match self.watcher.wait(Some(limit)) {
-                Ok(true) => Waited::Changed,
-                _ => Waited::Passed,
-            },
+            Some(pause) => Next::Quiet(pause.min(limit)),
+            None if limit >= IDLE_LOOK => Next::Idle(limit),
+            None => Next::Event(limit),
         }
     }
 

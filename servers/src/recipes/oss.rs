@@ -7,7 +7,7 @@ use crate::place::Place;
 use crate::process::Program;
 
 const KEY_ID: &str = "AKID";
-const SECRET: &str = "SECRET";
+const SECRET: &str = "zqx7f-oss-secret";
 const REGION: &str = "cn-hangzhou";
 
 pub(super) struct Oss;

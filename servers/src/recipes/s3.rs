@@ -9,7 +9,7 @@ use crate::process::Program;
 
 /// Any pair will do for moto; rclone is started with it.
 const KEY_ID: &str = "AKID";
-const SECRET: &str = "SECRET";
+const SECRET: &str = "zqx7f-s3-secret";
 
 /// A replica in the bucket of an S3 server.
 pub(super) fn place(port: u16, name: &str, region: &str, key_id: &str, secret: &str) -> Place {

@@ -117,7 +117,10 @@ impl Watcher for SimWatcher {
 
     /// A task is a fiber like any thread.
     async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool> {
-        self.bell.wait(Some(timeout), true)
+        let happened = self.bell.wait(Some(timeout), true)?;
+        // Not used up. That a change is told of without one does no harm.
+        self.bell.0.lock().changed |= happened;
+        Ok(happened)
     }
 
     fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()> {

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use litestream_replica::settings::{ValueKind, lookup};
 use litestream_servers::Place;
 
 use crate::oracle;
@@ -53,6 +54,14 @@ impl Running {
     }
 }
 
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_no_secret_in(&self.whole_log());
+        }
+    }
+}
+
 impl Bench {
     /// A replica at a place, with more lines at the top of the configuration.
     pub fn new(what: &str, place: Place, top: &str) -> Bench {
@@ -63,6 +72,16 @@ impl Bench {
             dir,
             what: what.to_owned(),
             place,
+        }
+    }
+
+    /// The login stands in the configuration and the environment, and nowhere else.
+    fn assert_no_secret_in(&self, said: &str) {
+        let is_secret = |key: &str| lookup(key).is_some_and(|key| key.kind == ValueKind::Secret);
+        let secrets = self.place.keys.iter().filter(|(key, _)| is_secret(key));
+        for (key, secret) in secrets {
+            let line = said.lines().find(|line| line.contains(secret.as_str()));
+            assert_eq!(line, None, "{}: {key} was told", self.what);
         }
     }
 
@@ -127,9 +146,13 @@ impl Bench {
 
     /// What the daemons printed last.
     pub fn log(&self) -> String {
-        let log = fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    fn whole_log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// Until a daemon has printed that.
@@ -179,6 +202,10 @@ impl Bench {
             String::from_utf8_lossy(&done.stderr),
             self.log()
         );
+        if program == ours() {
+            self.assert_no_secret_in(&String::from_utf8_lossy(&done.stdout));
+            self.assert_no_secret_in(&String::from_utf8_lossy(&done.stderr));
+        }
         fs::read(&file).unwrap()
     }
 

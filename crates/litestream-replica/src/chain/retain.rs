@@ -19,7 +19,7 @@ use crate::env::UnixMillis;
 use crate::{FileInfo, Level};
 
 /// What was made before this is older than `keep`.
-fn cutoff(now: UnixMillis, keep: Duration) -> UnixMillis {
+pub fn cutoff(now: UnixMillis, keep: Duration) -> UnixMillis {
     let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
     UnixMillis(now.0.saturating_sub(keep_ms))
 }

@@ -282,7 +282,7 @@ pub trait Watcher: Send {
     /// Waits until a watched file was written, removed or replaced, or [`Wake::wake`] was called, or `timeout` passed
     /// (`None`: no limit). Several changes since the last call count as one. `true` if something happened.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool>;
-    /// The same without a thread.
+    /// The same without a thread, and without using a change up: the next [`Watcher::wait`] tells of it, too.
     async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool>;
     /// Waits for [`Wake::wake`] or `timeout` only. Changes are not lost: the next [`Watcher::wait`] tells of them.
     fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()>;

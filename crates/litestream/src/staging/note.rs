@@ -1,15 +1,9 @@
 //! The note beside the staged files: where in the WAL the newest of them ended.
-//!
-//! One line of text: the words of [`SavedCursor::encode`], the CRC-64 of them in hexadecimal, blanks up to 255 bytes, a line feed.
-//! It is written over the last one, so a power failure may leave parts of both: such a line is none.
 
 use litestream_replica::env::UnixMillis;
 use ltx::Txid;
 
 use crate::wal::{ByteOrder, Cursor, Salts, WalChecksum};
-
-/// Bytes of a note but for its line feed; the words take fewer.
-const WIDTH: usize = 255;
 
 /// How the database file looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +48,8 @@ impl SavedCursor {
         } else {
             "little"
         };
-        let words = format!(
-            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {} {} {:032x}",
+        format!(
+            "{txid} {order} {} {:08x} {:08x} {} {:08x} {:08x} {} {} {} {} {} {:032x}\n",
             c.page_size.get(),
             c.salts.0,
             c.salts.1,
@@ -68,18 +62,12 @@ impl SavedCursor {
             d.len,
             d.modified.0,
             self.boot.unwrap_or_default()
-        );
-        let line = format!("{words} {:016x}", ltx::crc64(words.as_bytes()));
-        format!("{line:WIDTH$}\n")
+        )
     }
 
-    /// Reads such a line, and for which TXID it was written; `None` if it is none, or not whole.
+    /// Reads such a line, and for which TXID it was written; `None` if it is none.
     pub fn parse(text: &str) -> Option<(Txid, SavedCursor)> {
-        let (text, sum) = text.strip_suffix('\n')?.trim_end().rsplit_once(' ')?;
-        if u64::from_str_radix(sum, 16).ok()? != ltx::crc64(text.as_bytes()) {
-            return None;
-        }
-        let words: Vec<&str> = text.split(' ').collect();
+        let words: Vec<&str> = text.strip_suffix('\n')?.split(' ').collect();
         let [
             saved,
             order,
@@ -124,55 +112,5 @@ impl SavedCursor {
             boot: Some(u128::from_str_radix(boot, 16).ok()?).filter(|boot| *boot != 0),
         };
         Some((txid, saved))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn note(frames: u32, boot: Option<u128>) -> SavedCursor {
-        SavedCursor {
-            cursor: Cursor {
-                salts: Salts(1, u32::MAX),
-                order: ByteOrder::Big,
-                page_size: ltx::PageSize::new(4096).expect("a page size"),
-                frames,
-                checksum: WalChecksum(frames, 7),
-            },
-            change: u32::MAX,
-            database: DatabaseStamp {
-                id: (u64::MAX, u64::MAX),
-                len: u64::MAX,
-                modified: UnixMillis(i64::MIN),
-            },
-            boot,
-        }
-    }
-
-    /// A power failure while one is written over the other.
-    #[test]
-    fn parts_of_two_notes_are_none() {
-        let txid = Txid::new(u64::MAX);
-        let (old, new) = (note(u32::MAX, Some(u128::MAX)), note(5, None));
-        let (old, new) = (old.encode(txid), new.encode(Txid::new(1)));
-        assert_eq!((old.len(), new.len()), (WIDTH + 1, WIDTH + 1));
-        assert_eq!(
-            SavedCursor::parse(&new),
-            Some((Txid::new(1), note(5, None)))
-        );
-        for at in 1..=WIDTH {
-            for torn in [
-                [&new[..at], &old[at..]].concat(),
-                [&old[..at], &new[at..]].concat(),
-            ] {
-                let read = SavedCursor::parse(&torn).map(|(_, read)| read.cursor.frames);
-                assert!(
-                    torn == old || torn == new || read.is_none(),
-                    "at {at}: {torn}"
-                );
-            }
-        }
-        assert_eq!(SavedCursor::parse(&new[..WIDTH]), None);
     }
 }

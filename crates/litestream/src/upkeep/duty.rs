@@ -145,8 +145,26 @@ impl View<'_> {
         if oldest.name.max > self.catalogue.end(Level::L1) {
             return None;
         }
-        let old = self.policy.l0_retention.saturating_add(self.behind[0]);
-        let at = after(Some(oldest.created), old)?;
+        let keep = self.policy.l0_retention;
+        let due = |file: Option<&FileInfo>, span: Duration, behind: Duration| {
+            after(file.map(|f| f.created), span.saturating_add(behind))
+        };
+        // What level 1 begins after stays for the window, all of it.
+        let begin = self.catalogue.level(Level::L1).next().map(|f| f.name.min);
+        let is_below = |f: &&FileInfo| begin.is_some_and(|begin| f.name.max < begin);
+        let window = self.policy.snapshot_retention;
+        let files = || self.catalogue.level(Level::L0).filter(|f| !is_base(f));
+        let at = if is_below(&oldest) && !window.is_zero() {
+            let youngest = files().take_while(is_below).last();
+            let first_in = files().find(|f| !is_below(f));
+            let parts = [
+                due(youngest, keep.max(window), self.behind[1]),
+                due(first_in, keep, self.behind[0]),
+            ];
+            parts.into_iter().flatten().min()?
+        } else {
+            due(Some(oldest), keep, self.behind[0])?
+        };
         let earliest = after(self.memory.l0_checked, L0_CHECK);
         Some((earliest.map_or(at, |e| e.max(at)), Duty::TrimL0))
     }

@@ -377,7 +377,10 @@ impl Upkeep {
         let keep = self.policy.l0_retention;
         let now = self.now_for(keep);
         let files = with_base_as_snapshot(self.link.catalogue.lock().all());
-        let doomed = retain::l0_retention(&files, now, keep, self.policy.snapshot_retention);
+        let window = self.policy.snapshot_retention;
+        let promised_from =
+            (!window.is_zero()).then(|| retain::cutoff(self.now_for(window), window));
+        let doomed = retain::l0_retention(&files, now, keep, promised_from);
         let end = self.link.catalogue.lock().end(Level::L1);
         let in_level_0 = || files.iter().filter(|f| f.level == Level::L0);
         let waiting = in_level_0().filter(|f| f.name.max > end).count() as u64;
@@ -503,8 +506,8 @@ mod tests {
         let mut files = vec![file(0, 1, 1, 2 << 20), file(1, 2, 4, 300)];
         files.extend((2..=6).map(|txid| file(0, txid, txid, 100)));
         let (now, keep) = (UnixMillis(1_000_000), Duration::from_secs(1));
-        assert_eq!(retain::l0_retention(&files, now, keep, keep), []);
-        let doomed = retain::l0_retention(&with_base_as_snapshot(files), now, keep, keep);
+        assert_eq!(retain::l0_retention(&files, now, keep, None), []);
+        let doomed = retain::l0_retention(&with_base_as_snapshot(files), now, keep, None);
         let expected = (2..=4).map(|txid| (Level::L0, FileName::single(Txid::new(txid))));
         assert_eq!(doomed, expected.collect::<Vec<_>>());
     }

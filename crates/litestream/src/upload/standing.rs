@@ -180,8 +180,8 @@ impl Uploader {
         Ok(false)
     }
 
-    /// Whether another file that ends there, a snapshot if the file itself did not arrive, leads to the same state as this one: their
-    /// chains say so, or nothing does.
+    /// Whether all other files that end there, a snapshot most often, because the file itself did not arrive, lead to the same state at
+    /// the same time as this one: their chains say so, or nothing does.
     async fn leads_to_the_same(
         &self,
         file: &dyn File,
@@ -189,25 +189,26 @@ impl Uploader {
         end: Txid,
         files: &[FileInfo],
     ) -> Result<bool> {
-        let Some(other) = files.iter().find(|f| f.name.max == end) else {
-            return Ok(false);
-        };
         let mut here = [0; ltx::HEADER_SIZE];
         file.read_exact_at(&mut here, 0)
             .map_err(Error::io("read", path))?;
-        let len = Some(ltx::HEADER_SIZE as u64);
-        let there = self.link.replica.read(other.level, other.name, 0, len);
-        let there = there.await.inspect_err(|error| {
-            if error.is_not_found() {
-                self.link.catalogue.lock().gone(other.level, other.name);
-            }
-        })?;
-        // What is damaged there is of no history that could be told.
-        let (Ok(here), Ok(there)) = (ltx::Header::decode(&here), ltx::Header::decode(&there))
-        else {
-            return Ok(false);
+        let end_of = |header: &[u8]| {
+            let header = ltx::Header::decode(header).ok()?;
+            let after = header.chain().after?;
+            Some((header.page_size, header.commit, header.timestamp_ms, after))
         };
-        let state = |header: &ltx::Header| (header.page_size, header.commit, header.chain().after);
-        Ok(here.chain().after.is_some() && state(&here) == state(&there))
+        let here = end_of(&here);
+        let mut same = here.is_some();
+        for other in files.iter().filter(|f| f.name.max == end) {
+            let len = Some(ltx::HEADER_SIZE as u64);
+            let there = self.link.replica.read(other.level, other.name, 0, len);
+            let there = there.await.inspect_err(|error| {
+                if error.is_not_found() {
+                    self.link.catalogue.lock().gone(other.level, other.name);
+                }
+            })?;
+            same &= end_of(&there) == here;
+        }
+        Ok(same)
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Rest {
     Closed,
     /// Nothing is to be done for so long, unless an event comes.
     Idle(Duration),
+    /// There is more to do than one look.
+    Busy,
 }
 
 /// The worker, in the hands of whoever works or waits for it.
@@ -33,12 +35,16 @@ impl Worker {
         let mut woken = None;
         loop {
             let rest = match woken {
-                // Most often there is nothing to do: a look, for which a thread of the pool will do.
+                // Most often there is nothing to do.
                 Some(false) => looked(&env, &slot).await,
                 _ => worked(&env, &slot, woken).await,
             };
             let limit = match rest {
                 Some(Rest::Idle(limit)) => limit,
+                Some(Rest::Busy) => {
+                    woken = None;
+                    continue;
+                }
                 Some(Rest::Closed) => return,
                 None => return ends.unexpectedly(),
             };
@@ -52,39 +58,45 @@ impl Worker {
     }
 }
 
-/// Works on a thread of its own. `None` if that panicked.
+/// Works on a thread of its own for as long as there is something to do. `None` if that panicked.
 async fn worked(env: &Env, slot: &Slot, woken: Option<bool>) -> Option<Rest> {
-    loop {
-        let (done, ended) = oneshot::channel();
-        let work = step(slot, woken);
-        let work = move || {
-            if let Some(rest) = work() {
-                let _ = done.send(rest); // nobody waits any more if the runtime ends
-            }
-        };
-        match env.spawn.spawn("database", Box::new(work)) {
-            // The thread ends with its work; its worker is back before.
-            Ok(_thread) => return ended.await.ok(),
-            Err(error) => {
-                tracing::error!(%error, "no thread can be started for a database, trying again");
-                env.clock.sleep_async(THREAD_PAUSE).await;
-            }
+    let (done, ended) = oneshot::channel();
+    let work = step(slot, move |worker| worker.run_until_idle(woken));
+    let work = move || {
+        if let Some(rest) = work() {
+            let _ = done.send(rest); // nobody waits any more if the runtime ends
+        }
+    };
+    match env.spawn.spawn("database", Box::new(work)) {
+        // The thread ends with its work; its worker is back before.
+        Ok(_thread) => ended.await.ok(),
+        Err(error) => {
+            tracing::error!(%error, "no thread can be started for a database, which is looked at once a second until one can");
+            env.clock.sleep_async(THREAD_PAUSE).await;
+            looked(env, slot).await
         }
     }
 }
 
-/// Works on a thread of the pool. `None` if that panicked.
+/// One look on a thread of the pool, which is there for what is short. `None` if that panicked.
 async fn looked(env: &Env, slot: &Slot) -> Option<Rest> {
-    env.spawn.offloaded(step(slot, Some(false))).await.ok()?
+    let work = step(slot, Worker::look_once);
+    env.spawn.offloaded(work).await.ok()?
 }
 
-fn step(slot: &Slot, woken: Option<bool>) -> impl FnOnce() -> Option<Rest> + Send + 'static {
+fn step(
+    slot: &Slot,
+    work: impl FnOnce(&mut Worker) -> Rest + Send + 'static,
+) -> impl FnOnce() -> Option<Rest> + Send + 'static {
     let slot = Arc::clone(slot);
     move || {
         // Not locked meanwhile; if it panics, the worker is dropped and gives its locks back.
         let mut worker = slot.lock().take()?;
-        let rest = worker.run_until_idle(woken);
-        *slot.lock() = Some(worker);
+        let rest = work(&mut worker);
+        // Closing files is not for threads that run futures.
+        if !matches!(rest, Rest::Closed) {
+            *slot.lock() = Some(worker);
+        }
         Some(rest)
     }
 }

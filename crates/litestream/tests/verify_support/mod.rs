@@ -230,7 +230,7 @@ impl Made {
     async fn trim(&mut self, rng: &mut StdRng) {
         let files = self.replica.files();
         let keep = Duration::from_millis(rng.random_range(1..20_000));
-        let mut doomed = l0_retention(&files, UnixMillis(self.now), keep, keep);
+        let mut doomed = l0_retention(&files, UnixMillis(self.now), keep, None);
         if self.chains == Chains::None && rng.random() {
             let end = files
                 .iter()

@@ -15,13 +15,13 @@ use crate::{FileInfo, Level};
 
 /// The files of level 0 to delete, oldest first, given all files of all levels in any order: those older than `keep` that
 /// level 1 covers; the first that is too young or not covered ends it, and the newest always stays. What is older than all of
-/// level 1 and lies below a snapshot is all that leads to some points of time, so it goes when all of it is older than `window`, for
-/// which points are promised. Zero keeps all, in both.
+/// level 1 and lies below a snapshot is all that leads to some points of time, so it goes when all of it is from before
+/// `promised_from`, if points are promised at all. A `keep` of zero keeps all.
 pub fn l0_retention(
     files: &[FileInfo],
     now: UnixMillis,
     keep: Duration,
-    window: Duration,
+    promised_from: Option<UnixMillis>,
 ) -> Vec<(Level, FileName)> {
     if keep.is_zero() {
         return Vec::new();
@@ -30,8 +30,8 @@ pub fn l0_retention(
     let covered = Covered::new(files);
     let candidates: Vec<&FileInfo> = all_but_newest(&level_0).collect();
     let below = candidates.partition_point(|f| covered.is_below(f.name));
-    let (oldest, promised_from) = (&candidates[..below], cutoff(now, keep.max(window)));
-    let expired = !window.is_zero() && oldest.iter().all(|f| f.created < promised_from);
+    let is_promised = |f: &&FileInfo| promised_from.is_some_and(|from| f.created >= from);
+    let expired = !candidates[..below].iter().any(is_promised);
     let keep_from = cutoff(now, keep);
     let mut old: Vec<(Level, FileName)> = candidates[if expired { 0 } else { below }..]
         .iter()

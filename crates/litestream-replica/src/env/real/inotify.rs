@@ -204,21 +204,6 @@ impl Inotify {
         }
     }
 
-    fn prepare(&mut self) {
-        if !self.complete {
-            self.rearm();
-        }
-    }
-
-    /// After a wait for changes.
-    fn use_up(&mut self) {
-        let changed = std::mem::take(&mut self.bell.state.lock().changed);
-        if changed {
-            // Before anybody looks at the file: what comes after that look is an event again.
-            self.rearm();
-        }
-    }
-
     /// Waits for the bell, or also for a change; both are used up.
     fn wait_for(&self, timeout: Option<Duration>, changes: bool) -> bool {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -250,24 +235,26 @@ impl Drop for Inotify {
 #[async_trait::async_trait]
 impl Watcher for Inotify {
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
-        self.prepare();
+        if !self.complete {
+            self.rearm();
+        }
         let happened = self.wait_for(timeout, true);
-        self.use_up();
-        Ok(happened)
+        let changed = std::mem::take(&mut self.bell.state.lock().changed);
+        if changed {
+            // Before anybody looks at the file: what comes after that look is an event again.
+            self.rearm();
+        }
+        Ok(happened || changed)
     }
 
     async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool> {
-        self.prepare();
-        let bell = Arc::clone(&self.bell);
+        // A ring from before is remembered, so none is missed between the look and the wait.
         let rung = async {
-            // A ring from before is remembered, so none is missed between the look and the wait.
-            while !bell.take(true) {
-                bell.rings_async.notified().await;
+            while !self.bell.take(true) {
+                self.bell.rings_async.notified().await;
             }
         };
-        let happened = tokio::time::timeout(timeout, rung).await.is_ok();
-        self.use_up();
-        Ok(happened)
+        Ok(tokio::time::timeout(timeout, rung).await.is_ok())
     }
 
     fn wait_quiet(&mut self, timeout: Option<Duration>) -> io::Result<()> {

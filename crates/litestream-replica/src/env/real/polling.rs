@@ -85,9 +85,15 @@ impl Watcher for Polling {
     async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool> {
         let start = Instant::now();
         loop {
+            let differs = |(path, seen): &(PathBuf, Option<Seen>)| {
+                look(path).map_or(true, |now| now != *seen)
+            };
+            if std::mem::take(&mut *self.bell.rung.lock()) || self.watched.iter().any(differs) {
+                return Ok(true);
+            }
             let left = timeout.saturating_sub(start.elapsed());
-            if self.wait(Some(Duration::ZERO))? || left.is_zero() {
-                return Ok(!left.is_zero());
+            if left.is_zero() {
+                return Ok(false);
             }
             tokio::time::sleep(left.min(LOOK_INTERVAL)).await;
         }

@@ -231,6 +231,7 @@ async fn watcher_sees_writes_made_before_and_during_a_wait_without_a_thread() {
         let start = Instant::now();
         assert!(watcher.wait_async(LONG).await.unwrap());
         writer.join().unwrap();
+        assert!(watcher.wait(Some(Duration::ZERO)).unwrap(), "not used up");
         let ringer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             waker.wake();
@@ -239,7 +240,7 @@ async fn watcher_sees_writes_made_before_and_during_a_wait_without_a_thread() {
         ringer.join().unwrap();
         assert!(start.elapsed() < LONG, "nothing was waited out");
         assert!(!watcher.wait_async(short).await.unwrap());
-        // A thread's wait uses up what a future would have, and the other way round.
+        // A thread's wait uses up what a future would have told.
         watcher.waker().wake();
         assert!(watcher.wait(Some(LONG)).unwrap());
         assert!(!watcher.wait_async(short).await.unwrap());

@@ -24,7 +24,7 @@ fn gone(files: &[FileInfo], keep: Duration) -> Vec<u64> {
 }
 
 fn gone_with(files: &[FileInfo], keep: Duration, window: Duration) -> Vec<u64> {
-    l0_retention(files, NOW, keep, window)
+    l0_retention(files, NOW, keep, Some(cutoff(NOW, window)))
         .into_iter()
         .map(|(level, name)| {
             assert_eq!(level, Level::L0);
@@ -108,8 +108,11 @@ fn what_no_level_holds_stays_for_the_window() {
     files.extend([file(1, 2, 3, 200), file(1, 4, 5, 200), file(9, 1, 3, 200)]);
     let hour = Duration::from_hours(1);
     assert_eq!(gone_with(&files, KEEP, hour), [2, 3]);
-    assert_eq!(gone_with(&files, KEEP, Duration::ZERO), [2, 3]);
+    assert_eq!(gone(&files, Duration::from_mins(1)), [1, 2, 3]);
     assert_eq!(gone_with(&files, KEEP, KEEP), [1, 2, 3]);
+    // Whoever keeps level 0 for longer than the window keeps it for no longer than that.
+    let long = Duration::from_secs(150);
+    assert_eq!(gone_with(&files, long, KEEP), [1, 2, 3]);
     // What goes together: 2 would have nothing to stand on without 1.
     let mut files = vec![file(0, 1, 1, 300)];
     files.extend((2..=6).map(|t| file(0, t, t, 150)));
@@ -186,7 +189,8 @@ proptest! {
     #[test]
     fn every_point_that_a_kept_file_ends_at_stays(files in replica(), keep in 1..250u64, window in 0..300u64) {
         let keep = Duration::from_secs(keep);
-        let gone = l0_retention(&files, NOW, keep, Duration::from_secs(window));
+        let promised_from = (window > 0).then(|| cutoff(NOW, Duration::from_secs(window)));
+        let gone = l0_retention(&files, NOW, keep, promised_from);
         let kept: Vec<FileInfo> = files.iter().filter(|f| !gone.contains(&(f.level, f.name))).copied().collect();
         for f in &kept {
             let target = Target::Txid(f.name.max);
