@@ -7,10 +7,10 @@ use crate::place::Place;
 use crate::process::Program;
 use crate::server::open_to_all;
 
-/// The name `u` with the password `p`, as `openssl passwd -apr1` writes it.
-const BASIC_USERS: &str = "u:$apr1$abcdefgh$C5orPJWI8v4Qy8kOPQ1vA.\n";
-/// The same for the realm `dav`: the MD5 of `u:dav:p`.
-const DIGEST_USERS: &str = "u:dav:5e8f82c775b2816e9b41061669b52605\n";
+/// The name and the password of every server here, as `openssl passwd -apr1` writes it.
+const BASIC_USERS: &str = "u:$apr1$abcdefgh$lKHOHBb./ijGRYF9lVCjs/\n";
+/// The same for the realm `dav`: the MD5 of `u:dav:` and the password.
+const DIGEST_USERS: &str = "u:dav:89542aa2cfd7bf29aabd2dcd231eb553\n";
 
 const MODULES: &[&str] = &[
     "mpm_event",
