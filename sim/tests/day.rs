@@ -11,7 +11,8 @@ fn an_hour_costs_what_it_should() {
     let (work, idle) = (&figures.work, &figures.idle);
     // One file of level 0 a second; a level now and then; no snapshot beside the first file.
     assert!(work.put[0] <= 3602, "{}", work.put[0]);
-    assert!(work.put[1] <= 121 && work.put[2] <= 13 && work.put[3] <= 2);
+    // One at the start, and what the jitter of the slots brings.
+    assert!(work.put[1] <= 124 && work.put[2] <= 14 && work.put[3] <= 2);
     assert_eq!(work.put[4..], [0; 6]);
     assert_eq!(work.list, 10, "each level once, at the start");
     assert_eq!(work.get, 0);

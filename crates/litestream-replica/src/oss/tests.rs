@@ -23,7 +23,10 @@ fn settings(endpoint: &str, path: &str) -> Oss {
         keys.set(name, Value::Text(value.to_owned()));
     }
     keys.set("access-key-id", Value::Secret(Secret::new("AKID")));
-    keys.set("secret-access-key", Value::Secret(Secret::new("SECRET")));
+    keys.set(
+        "secret-access-key",
+        Value::Secret(Secret::new("zqx7f-oss-secret")),
+    );
     let Ok(Storage::Oss(settings)) = Storage::read(&keys, &Keys::new()) else {
         panic!("another storage")
     };

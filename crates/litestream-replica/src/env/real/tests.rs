@@ -218,6 +218,8 @@ async fn watcher_sees_writes_made_before_and_during_a_wait_without_a_thread() {
         file.write_at(b"before", 0).unwrap();
         file.write_at(b"and again", 0).unwrap();
         assert!(watcher.wait_async(LONG).await.unwrap());
+        let used_up = watcher.wait(Some(Duration::ZERO)).unwrap();
+        assert!(used_up, "a thread is told of it, too");
         assert!(
             !watcher.wait_async(short).await.unwrap(),
             "two count as one"
