@@ -8,8 +8,7 @@ use crate::run::{check, command, target};
 
 /// Hands everything on to the program.
 pub fn run(args: &[&str]) -> Result<()> {
-    check(&mut command(
-        "cargo build --quiet --package litestream-sim --bin sim",
-    ))?;
+    // Of the whole workspace: with the features that its tests were built with, or half of it would be built again.
+    check(&mut command("cargo build --quiet --workspace --bin sim"))?;
     check(Command::new(target().join("debug/sim")).args(args))
 }
