@@ -46,9 +46,10 @@ class Relay(http.server.BaseHTTPRequestHandler):
             return self.exactly(int(self.headers.get("Content-Length") or 0))
         parts = []
         while True:
-            size = int(self.rfile.readline().split(b";")[0] or b"-1", 16)
-            if size < 0:
+            line = self.rfile.readline()
+            if not line:
                 raise ConnectionResetError("the request broke off")
+            size = int(line.split(b";")[0], 16)
             parts.append(self.exactly(size))
             self.rfile.readline()
             if size == 0:

@@ -171,14 +171,11 @@ impl Depot {
             return Ok(());
         };
         let mut copies = Vec::new();
-        let mut names = self.list(Level::L0)?;
+        let level_0 = self.list(Level::L0)?;
         // What shows that a replica holds our history.
-        let witness = names.contains(&FileName::single(at));
-        for level in [Level::L0, MERGED] {
-            if level == MERGED {
-                names = self.list(MERGED)?;
-            }
-            for &name in &names {
+        let witness = level_0.contains(&FileName::single(at));
+        for (level, names) in [(Level::L0, level_0), (MERGED, self.list(MERGED)?)] {
+            for name in names {
                 let has_other = level != Level::L0 && witness;
                 if name.max > at || (name.max == at && !has_other) {
                     continue;

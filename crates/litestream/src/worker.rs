@@ -4,6 +4,7 @@
 //! that leaves doubt it drops the database and opens it anew, which judges continuity from what really lies on disk.
 
 mod drive;
+mod pace;
 mod report;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use ltx::{FileName, PageSize, Txid};
 use tokio::sync::oneshot;
 
 use self::drive::Rest;
+use self::pace::{Rate, SETTLE};
 use crate::base::Base;
 use crate::capture::{FullReason, Holds, Staged};
 use crate::checkpoint_policy::{Inputs, Plan};
@@ -25,7 +27,6 @@ use crate::database::{CheckpointReport, Database, Succession};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::shared::Shared;
-use crate::sqlite::WalState;
 use crate::staging::{self, Doubts};
 use crate::stop::Stop;
 use crate::tidy::Tidy;
@@ -33,34 +34,12 @@ use crate::upkeep::merge::Merger;
 
 /// The same error is logged at most this often.
 const LOG_EVERY: Duration = Duration::from_secs(30);
-/// Waits after an event whose commit is not published yet: SQLite writes frames first, then (perhaps after an fsync) the header.
-const SETTLE: [Duration; 6] = [
-    Duration::from_micros(100),
-    Duration::from_micros(400),
-    Duration::from_millis(1),
-    Duration::from_millis(3),
-    Duration::from_millis(10),
-    Duration::from_millis(30),
-];
-
 /// Longest wait between attempts to stage while they fail.
 const TROUBLE_WAIT_MAX: Duration = Duration::from_mins(1);
 /// How long the state folder's lock is tried for.
 const CLAIM_WAIT: Duration = Duration::from_secs(1);
 /// Pause between tries.
 const CLAIM_PAUSE: Duration = Duration::from_millis(5);
-/// Between two slices of a ledger that is built.
-const BUILD_PAUSE: Duration = Duration::from_millis(20);
-/// First look at a busy WAL after an event; doubled with each further look.
-const LOOK_MIN: Duration = Duration::from_millis(5);
-/// Longest time between looks at a WAL with something to stage or checkpoint.
-const LOOK_MAX: Duration = Duration::from_secs(1);
-
-/// Time between looks at an idle database whose files are watched.
-const IDLE_LOOK: Duration = Duration::from_secs(10);
-/// The same where nothing has happened for long.
-const IDLE_LOOK_MAX: Duration = Duration::from_mins(1);
-
 /// What a worker is asked to do.
 pub(crate) enum Command {
     /// Stage everything committed by now; answers the position.
@@ -177,91 +156,7 @@ pub(crate) struct State {
     logged: Option<(String, Monotonic)>,
 }
 
-/// What to wait for next, and for how long.
-enum Next {
-    /// Time and commands.
-    Quiet(Duration),
-    /// Events too.
-    Event(Duration),
-    /// The same, but no thread is needed for it.
-    Idle(Duration),
-}
-
-/// Frames committed per second, smoothed over about a tenth of a second.
-#[derive(Default)]
-struct Rate {
-    seen: Option<(Monotonic, crate::wal::Salts, u32)>,
-    frames_per_second: f64,
-}
-
-impl Rate {
-    fn note(&mut self, now: Monotonic, state: &WalState) {
-        if let Some((at, salts, frames)) = self.seen {
-            let passed = now.since(at).as_secs_f64();
-            if passed < 0.001 {
-                return;
-            }
-            let new = if salts == state.salts {
-                state.frames.saturating_sub(frames)
-            } else {
-                state.frames
-            };
-            let weight = (passed / 0.1).min(1.0);
-            self.frames_per_second += (f64::from(new) / passed - self.frames_per_second) * weight;
-        }
-        self.seen = Some((now, state.salts, state.frames));
-    }
-}
-
 impl Worker {
-    /// Works until there is nothing to do for a while, or until closed. `woken`: a wait without a thread has ended, by an event or not.
-    fn run_until_idle(&mut self, woken: Option<bool>) -> Rest {
-        if let Some(by_event) = woken {
-            self.look(by_event);
-        }
-        loop {
-            if let Some(rest) = self.obey_all() {
-                return rest;
-            }
-            let changed = match self.next_wait() {
-                Next::Idle(limit) => return Rest::Idle(limit),
-                Next::Quiet(limit) => {
-                    let _ = self.watcher.wait_quiet(Some(limit));
-                    false
-                }
-                Next::Event(limit) => self.watcher.wait(Some(limit)).unwrap_or(false),
-            };
-            self.after_wait(changed);
-        }
-    }
-
-    /// One look, for which nobody waits: [`Rest::Busy`] if there is more to do.
-    fn look_once(&mut self) -> Rest {
-        self.look(false);
-        if let Some(rest) = self.obey_all() {
-            return rest;
-        }
-        match self.next_wait() {
-            Next::Idle(limit) => Rest::Idle(limit),
-            Next::Quiet(_) | Next::Event(_) => Rest::Busy,
-        }
-    }
-
-    /// After a wait without a thread, which uses no event up.
-    fn look(&mut self, by_event: bool) {
-        let changed = self.watcher.wait(Some(Duration::ZERO)).unwrap_or(false);
-        self.after_wait(changed || by_event);
-    }
-
-    fn after_wait(&mut self, changed: bool) {
-        if changed {
-            self.state.event_at = Some(self.env.clock.monotonic());
-            self.state.settle = 0;
-            self.state.look = LOOK_MIN;
-        }
-        self.tick();
-    }
-
     /// Does what was asked for. `Some` if that is to end.
     fn obey_all(&mut self) -> Option<Rest> {
         loop {
@@ -756,81 +651,6 @@ impl Worker {
             tracing::error!(db = %self.name(), error = %text, "sync error");
         }
         self.state.logged = Some((text, now));
-    }
-
-    /// What to wait for until there is a reason to look again.
-    fn next_wait(&mut self) -> Next {
-        let now = self.env.clock.monotonic();
-        let interval = self.settings.monitor_interval;
-        let Some(database) = &mut self.state.database else {
-            let left = self
-                .state
-                .opened_at
-                .map_or(Duration::ZERO, |at| interval.saturating_sub(now.since(at)));
-            return Next::Quiet(left);
-        };
-        if database.is_building() && self.state.trouble_since.is_none() {
-            return Next::Quiet(BUILD_PAUSE);
-        }
-        let Ok(state) = database.state() else {
-            return Next::Quiet(Duration::ZERO);
-        };
-        if database.is_behind(&state) || state.frames != state.backfilled {
-            let behind = database.is_behind(&state);
-            let mut left = interval;
-            if behind {
-                left = left.min(self.capture_wait(now));
-            }
-            if let Ok(Some(inputs)) = self.policy_inputs(now)
-                && self.state.rate.frames_per_second >= 1.0
-            {
-                left = left.min(inputs.next_look());
-            }
-            // A burst that has just begun shows in no rate yet.
-            left = left.min(self.state.look);
-            self.state.look = self
-                .state
-                .look
-                .saturating_mul(2)
-                .min(LOOK_MAX)
-                .max(LOOK_MIN);
-            if behind {
-                // Changes are known; nothing is gained by waking for each.
-                return Next::Quiet(left);
-            }
-            return self.change_or_settle(left);
-        }
-        if self
-            .state
-            .attempt_at
-            .is_none_or(|at| now.since(at) >= IDLE_LOOK)
-        {
-            database.rest();
-        }
-        // Whatever happens to the files is told; what happens to the folders above them is not.
-        // A commit is published some time after its last write, and without an event.
-        let since = |at: Option<Monotonic>| at.map(|at| now.since(at));
-        // Without any event it has been quiet from the start.
-        let quiet_for = since(self.state.event_at)
-            .or_else(|| since(self.state.opened_at).map(|quiet| quiet.max(IDLE_LOOK)))
-            .unwrap_or(IDLE_LOOK);
-        let limit = if self.watcher.is_sure() && quiet_for >= IDLE_LOOK {
-            interval.max(quiet_for.min(IDLE_LOOK_MAX))
-        } else {
-            interval
-        };
-        self.change_or_settle(limit)
-    }
-
-    fn change_or_settle(&mut self, limit: Duration) -> Next {
-        // Shortly after an event the commit may not be published yet: look again soon, then rely on events.
-        let settling = SETTLE.get(self.state.settle).copied();
-        self.state.settle = self.state.settle.saturating_add(1);
-        match settling {
-            Some(pause) => Next::Quiet(pause.min(limit)),
-            None if limit >= IDLE_LOOK => Next::Idle(limit),
-            None => Next::Event(limit),
-        }
     }
 
     fn name(&self) -> String {

@@ -259,18 +259,12 @@ fn writes_break_off(kind: Kind) {
     let bench = behind.bench("writes", "");
     let conn = app(&bench.db(), 4096, "NONE");
     fill(&conn, 20, 100_000);
-    let upload = |n: u64| {
-        let faults = [Mode::CutRequestAfter(100_000 * n), Mode::CutAfter(0)];
-        for mode in faults {
-            behind
-                .proxy
-                .add(Fault::new(mode).on(Class::Put).times(2))
-                .unwrap();
-        }
-    };
     let running = bench.start(&ours());
     for n in 1..6 {
-        upload(n);
+        for mode in [Mode::CutRequestAfter(100_000 * n), Mode::CutAfter(0)] {
+            let fault = Fault::new(mode).on(Class::Put).times(2);
+            behind.proxy.add(fault).unwrap();
+        }
         fill(&conn, 10, 60_000);
         std::thread::sleep(Duration::from_millis(700));
     }

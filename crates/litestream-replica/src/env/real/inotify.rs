@@ -76,11 +76,12 @@ impl Bell {
         self.rings.notify_all();
         self.rings_async.notify_one();
     }
+}
 
+impl State {
     /// Whether it was rung, or also something changed; the former is used up.
-    fn take(&self, changes: bool) -> bool {
-        let mut state = self.state.lock();
-        std::mem::take(&mut state.rung) || changes && state.changed
+    fn take(&mut self, changes: bool) -> bool {
+        std::mem::take(&mut self.rung) || changes && self.changed
     }
 }
 
@@ -209,15 +210,13 @@ impl Inotify {
         let end = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut state = self.bell.state.lock();
         loop {
-            let rung = std::mem::take(&mut state.rung);
-            if rung || changes && state.changed {
+            if state.take(changes) {
                 return true;
             }
             match end {
                 Some(end) => {
                     if self.bell.rings.wait_until(&mut state, end).timed_out() {
-                        let rung = std::mem::take(&mut state.rung);
-                        return rung || changes && state.changed;
+                        return state.take(changes);
                     }
                 }
                 None => self.bell.rings.wait(&mut state),
@@ -250,7 +249,7 @@ impl Watcher for Inotify {
     async fn wait_async(&mut self, timeout: Duration) -> io::Result<bool> {
         // A ring from before is remembered, so none is missed between the look and the wait.
         let rung = async {
-            while !self.bell.take(true) {
+            while !self.bell.state.lock().take(true) {
                 self.bell.rings_async.notified().await;
             }
         };
