@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 const OFFSET_MAX: u64 = 1 << 53;
 /// By the standard a server removes a file before it moves another one to its name, so for a moment there is none.
 const LOOKS_MAX: u32 = 4;
-const LOOK_WAIT: Duration = Duration::from_millis(25);
+pub(super) const LOOK_WAIT: Duration = Duration::from_millis(25);
 
 /// Up to `len` bytes (all, if `None`) from `offset`.
 pub(super) async fn read(

@@ -7,10 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 
+use super::get::LOOK_WAIT;
 use super::request::{Asking, Server, refused};
 use crate::Error;
 use crate::env::Env;
 use crate::net::{Answer, Payload};
+
+/// Moves of one file. A server removes what is at the destination before it moves, so that one of two moves to the same
+/// name may find that nothing is there to remove, and says that it found nothing.
+const MOVES_MAX: u32 = 5;
 
 /// How this server moves files, as far as is known.
 #[derive(Default)]
@@ -104,7 +109,9 @@ async fn rename(
     from: &str,
     to: &str,
 ) -> std::result::Result<(), Failed> {
+    let mut moves = 0;
     loop {
+        moves += 1;
         let by_path = moving.by_path.load(Ordering::Relaxed);
         let destination = if by_path {
             server.target(to)
@@ -121,6 +128,9 @@ async fn rename(
             // It thinks that the URL is another server's.
             StatusCode::BAD_GATEWAY | StatusCode::BAD_REQUEST if !by_path => {
                 moving.by_path.store(true, Ordering::Relaxed);
+            }
+            StatusCode::NOT_FOUND | StatusCode::CONFLICT if moves < MOVES_MAX => {
+                server.env().clock.sleep_async(LOOK_WAIT * moves).await;
             }
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 return Err(Failed::CanNot(refused(answer).await));

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::settings::{Keys, Secret, Value};
@@ -225,6 +226,22 @@ async fn a_server_behind_a_proxy_is_told_paths() {
     let destinations: Vec<&str> = moves.map(|seen| seen.header("destination")).collect();
     let path = format!("/p/ltx/0/{FILE}");
     assert_eq!(destinations, [format!("{url}{path}"), path.clone(), path]);
+}
+
+/// Apache, when two moves to one name meet: one removes what is there, the other finds nothing to remove.
+#[tokio::test]
+async fn a_move_that_met_another_one_is_made_again_without_another_upload() {
+    let met = AtomicU32::new(0);
+    let (url, log) = serve(move |seen| match seen.method.as_str() {
+        "MOVE" if met.fetch_add(1, Ordering::Relaxed) < 3 => reply(404),
+        "MKCOL" | "PUT" | "MOVE" => reply(201),
+        _ => reply(404),
+    });
+    let replica = open(&url, "p", None);
+    write(&replica).await.unwrap();
+    let lines = lines(&log);
+    let count = |begin: &str| lines.iter().filter(|line| line.starts_with(begin)).count();
+    assert_eq!((count("PUT"), count("MOVE")), (1, 4), "{lines:?}");
 }
 
 #[tokio::test]
