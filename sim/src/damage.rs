@@ -20,7 +20,7 @@ const TRIES: u64 = 2;
 
 /// Damages copies of the replica and restores from them.
 pub fn check(world: &World) {
-    let (stored, last) = (world.stored(), world.history.last());
+    let (stored, last) = (world.sound(), world.history.last());
     let mut rng = world.plan.rng(904, 0);
     for number in 0..TRIES {
         let mut copy = stored.clone();
@@ -94,7 +94,7 @@ fn damage(stored: &mut Stored, rng: &mut Rng) -> Option<(&'static str, FileName)
 
 /// O3 for times: a restore as of a time gives the newest transaction that is older, by the times in the files.
 pub fn times(world: &World, states: &[(Txid, StateHash)]) {
-    let stored = world.stored();
+    let stored = world.sound();
     let time = |bytes: &Bytes| ltx::Header::decode(bytes).map_or(0, |h| h.timestamp_ms);
     let level0: Vec<(Txid, i64)> = stored
         .iter()

@@ -9,7 +9,7 @@ use litestream::{Policy, Replicator, Settings, Status};
 use litestream_replica::Level;
 use ltx::Txid;
 
-use crate::plan::Plan;
+use crate::plan::{Feature, Plan};
 use crate::sched::{self, FiberId, Nanos, Process};
 use crate::vfs;
 use crate::world::{DATABASE, World};
@@ -216,6 +216,10 @@ impl Body {
 
 /// O10: what was just promised is in the storage.
 fn check_honest(world: &World, status: &Status, txid: Txid) {
+    // It was there, and is lost.
+    if world.plan.has(Feature::DamagedReplica) {
+        return;
+    }
     let stored = world.stored();
     let highest = stored.keys().map(|(_, _, max)| *max).max();
     if highest < Some(txid) {
@@ -233,6 +237,23 @@ fn check_honest(world: &World, status: &Status, txid: Txid) {
 
 /// What the replica is to hold: everything, or little, changing fast.
 pub fn policy(plan: &Plan) -> Policy {
+    let mut policy = upkeep(plan);
+    if plan.has(Feature::Guarded) {
+        let mut rng = plan.rng(913, 0);
+        policy.verify_interval = Duration::from_millis(rng.pick(&[300, 2000, 10_000]));
+        // Damage changes neither name nor size: where it may come, everything is read each time.
+        let ages: &[u64] = if plan.has(Feature::DamagedReplica) {
+            &[0]
+        } else {
+            &[0, 1, 3600]
+        };
+        policy.verify_age = Duration::from_secs(rng.pick(ages));
+        policy.verify_bandwidth = rng.pick(&[100_000, 1 << 30]);
+    }
+    policy
+}
+
+fn upkeep(plan: &Plan) -> Policy {
     let mut rng = plan.rng(911, 0);
     if rng.below(4) == 0 {
         return Policy::uploads_only();

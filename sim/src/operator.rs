@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 
-use ltx::Txid;
+use ltx::{FileName, Txid};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::app::{App, Shared};
@@ -163,6 +163,7 @@ impl Operator {
             Feature::OperatorSnapshot => drop(self.ask(Ask::Snapshot, rng)),
             Feature::OperatorRetention => drop(self.ask(Ask::Retain(KEEP), rng)),
             Feature::DamagedState => self.damage_state(rng),
+            Feature::DamagedReplica => self.damage_replica(rng),
             Feature::MidRestore => self.restore(rng),
             Feature::AppCrash => {
                 let index = rng.below(self.running.len() as u64) as usize;
@@ -213,9 +214,9 @@ impl Operator {
 
     fn possible(&self) -> Vec<Feature> {
         use Feature::{
-            AppCrash, AppDiskFaults, ClockSteps, DamagedState, DiskFull, EngineKill, EngineRestart,
-            LoseState, MidRestore, OperatorRetention, OperatorSnapshot, OperatorSync,
-            OurDiskFaults, Outage, PowerCut, Replace, SecondDaemon,
+            AppCrash, AppDiskFaults, ClockSteps, DamagedReplica, DamagedState, DiskFull,
+            EngineKill, EngineRestart, LoseState, MidRestore, OperatorRetention, OperatorSnapshot,
+            OperatorSync, OurDiskFaults, Outage, PowerCut, Replace, SecondDaemon,
         };
         let mut all = vec![
             OperatorSync,
@@ -235,6 +236,7 @@ impl Operator {
             Replace,
             OperatorRetention,
             DamagedState,
+            DamagedReplica,
         ];
         all.retain(|feature| self.world.plan.has(*feature));
         // Who remembers nothing and sees an old listing gives numbers twice.
@@ -256,7 +258,9 @@ impl Operator {
         let process = self.process();
         let acked = self.acks.borrow().iter().map(|ack| ack.node).max();
         // A listing that is old shows an old replica.
-        let acked = acked.filter(|_| self.world.plan.backend != Backend::Eventual);
+        let shown = self.world.plan.backend != Backend::Eventual;
+        // What is lost at rest may have been promised.
+        let acked = acked.filter(|_| shown && !self.world.plan.has(Feature::DamagedReplica));
         let world = self.world.clone();
         let target = rng.draw();
         let fiber = sched::spawn(process, "restore", move || {
@@ -414,6 +418,25 @@ impl Operator {
             }
         }
         self.start_engine();
+    }
+
+    /// A file of the replica is damaged at rest, whatever the engine does meanwhile.
+    fn damage_replica(&mut self, rng: &mut Rng) {
+        let stored = self.world.sound();
+        let names: Vec<_> = stored.into_keys().collect();
+        if names.is_empty() || self.world.plan.backend == Backend::Folder {
+            return;
+        }
+        let (level, min, max) = rng.pick(&names);
+        let how: Option<fn(&mut Vec<u8>)> = match rng.below(3) {
+            0 => None,
+            1 => Some(|bytes| bytes.truncate(bytes.len() / 2)),
+            _ => Some(|bytes| {
+                let at = bytes.len() * 2 / 3;
+                bytes[at] ^= 4;
+            }),
+        };
+        self.world.damage(level, FileName { min, max }, how);
     }
 
     /// Another database takes the place of this one, as when a backup is copied back by hand.

@@ -36,7 +36,7 @@ pub fn restored(world: &World, who: &str, bytes: &[u8], acked: Option<usize>) {
 
 /// O3, O5, O6: what lies in the replica is a list of committed states in their order, and every promise is kept.
 pub fn replica(world: &World, acks: &[Ack]) -> Vec<(ltx::Txid, StateHash)> {
-    chain_of(world, &world.stored(), acks)
+    chain_of(world, &world.sound(), acks)
 }
 
 fn chain_of(world: &World, stored: &chain::Stored, acks: &[Ack]) -> Vec<(ltx::Txid, StateHash)> {
@@ -89,6 +89,7 @@ pub fn quiet(world: &World, acks: &[Ack]) {
         )),
     }
     second(world, acks, &env);
+    let frozen = restore::frozen(&env, &world.sound());
     // All of them stand in the chain already; the product's restore is asked for some.
     let mut rng = world.plan.rng(901, 0);
     let some: BTreeSet<usize> = (0..3)
@@ -121,6 +122,23 @@ pub fn quiet(world: &World, acks: &[Ack]) {
     unharmed(world, acks);
 }
 
+/// Whether the newest state can be made of files that no damage has touched: they lead to it without a hole.
+pub fn is_newest_sound(world: &World) -> bool {
+    let sound = world.sound();
+    let mut reached = ltx::Txid::ZERO;
+    while let Some(further) = sound
+        .keys()
+        .filter(|(_, min, max)| *min <= reached.next() && *max > reached)
+        .map(|(.., max)| *max)
+        .max()
+    {
+        reached = further;
+    }
+    let states = chain::states(&sound).unwrap_or_default();
+    let newest = world.stored().into_keys().map(|(.., max)| max).max();
+    Some(reached) == newest && states.last().map(|(_, state)| *state) == world.history.last()
+}
+
 /// The second replica is as good as the first.
 fn second(world: &World, acks: &[Ack], env: &litestream_replica::env::Env) {
     let Some(stored) = world.stored_second() else {
@@ -137,7 +155,14 @@ fn second(world: &World, acks: &[Ack], env: &litestream_replica::env::Env) {
 /// O5: whatever was deleted, the newest state from before each moment that is promised is still there.
 fn window(world: &World) {
     let (policy, plan) = (&world.policy, &world.plan);
-    if plan.has(Feature::OperatorRetention) || plan.has(Feature::ClockSteps) {
+    if [
+        Feature::OperatorRetention,
+        Feature::ClockSteps,
+        Feature::DamagedReplica,
+    ]
+    .iter()
+    .any(|feature| plan.has(*feature))
+    {
         return;
     }
     let (now, wall) = (sched::now(), sched::wall_millis());
@@ -186,9 +211,14 @@ pub fn closed(world: &World) {
     if staged.len() > 1 && world.policy.levels.is_empty() {
         world.violation(format!("O8: {} files are still staged", staged.len()));
     }
+    // What can't be removed when the memory of verifications can't be written goes at the next start.
+    let faulty = [Feature::OurDiskFaults, Feature::DiskFull];
+    let faulty = faulty.iter().any(|feature| world.plan.has(*feature));
     for entry in world.disk.dump() {
+        let name = entry.path.file_name().unwrap_or_default();
+        let is_memory = name.to_string_lossy().starts_with("verified-");
         let is_temporary = entry.path.extension().is_some_and(|e| e == "tmp");
-        if is_temporary && entry.path.starts_with(STATE) {
+        if is_temporary && !(is_memory && faulty) && entry.path.starts_with(STATE) {
             world.violation(format!("O8: {} is left over", entry.path.display()));
         }
     }

@@ -87,7 +87,12 @@ features! {
     DiskFull Disk 200 "The disk is full for a while.",
     DamagedState Disk 150 "Bits flip in the engine's own files, or they are cut short, between two runs.",
     SlowDisk Disk 150 "Calls on the files of the database take long now and then.",
+    Guarded Work 100 "The replica is verified in the background.",
+    DamagedReplica Storage 500 "And files of it are flipped, cut short or lost at rest.",
 }
+
+/// They have a generator of their own, so that a seed from before they were there is still the same episode where they are not drawn.
+const DRAWN_APART: [Feature; 2] = [Feature::Guarded, Feature::DamagedReplica];
 
 /// Where the replica lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,11 +143,17 @@ impl Plan {
     /// The plan of a seed.
     pub fn of_seed(seed: u64) -> Plan {
         let mut rng = Rng::of(seed, &[u64::MAX]);
-        let features = Feature::ALL
-            .iter()
+        let (later, sooner): (Vec<Feature>, Vec<Feature>) =
+            Feature::ALL.iter().partition(|f| DRAWN_APART.contains(f));
+        let mut features: BTreeSet<Feature> = sooner
+            .into_iter()
             .filter(|feature| rng.chance(feature.per_mille()))
-            .copied()
             .collect();
+        let mut apart = Rng::of(seed, &[u64::MAX - 1]);
+        features.extend(later.into_iter().filter(|f| apart.chance(f.per_mille())));
+        if !features.contains(&Feature::Guarded) {
+            features.remove(&Feature::DamagedReplica);
+        }
         Plan {
             seed,
             page_size: 512 << rng.pick(&[0, 0, 1, 1, 1, 2, 3, 3, 3, 7]),

@@ -257,6 +257,14 @@ impl SimReplica {
         state.store.damage(store::key(level, name), change)
     }
 
+    /// Loses a file; false if it is not there.
+    pub fn lose(&self, level: Level, name: FileName) -> bool {
+        let mut state = self.shared.lock();
+        state.advance();
+        let (now, memory) = (state.now, state.profile.stale_max);
+        state.store.lose(store::key(level, name), now, memory)
+    }
+
     /// All files of a level, or all files, are gone at once; how many there were.
     pub fn vanish(&self, level: Option<Level>) -> usize {
         let mut state = self.shared.lock();

@@ -10,6 +10,7 @@ use litestream::Policy;
 use litestream_replica::env::Env;
 use litestream_replica::file::FileReplica;
 use litestream_replica::{Level, SharedReplica};
+use ltx::FileName;
 
 use crate::chain::Stored;
 use crate::disk::{Kind, SimDisk};
@@ -43,6 +44,8 @@ pub struct World {
     /// What the engine is told to make of the replica.
     pub policy: Rc<Policy>,
     violations: Rc<RefCell<Vec<String>>>,
+    /// Files of the replica that were damaged at rest, as damage left them.
+    damaged: Rc<RefCell<Stored>>,
     /// Processes in which the engine runs or ran.
     engines: Rc<RefCell<BTreeSet<Process>>>,
 }
@@ -92,6 +95,7 @@ impl World {
             disk,
             policy: Rc::new(policy),
             violations: Rc::default(),
+            damaged: Rc::default(),
             engines: Rc::default(),
         }
     }
@@ -145,6 +149,27 @@ impl World {
                 }
             }
         }
+        stored
+    }
+
+    /// Damages a file of the replica at rest; without a change it is lost.
+    pub fn damage(&self, level: Level, name: FileName, change: Option<fn(&mut Vec<u8>)>) {
+        let done = match change {
+            Some(change) => self.storage.damage(level, name, change),
+            None => self.storage.lose(level, name),
+        };
+        self.note(|| format!("damage at rest: {level}/{name}: {done}"));
+        if let Some(bytes) = self.storage.bytes(level, name) {
+            let key = (level, name.min, name.max);
+            self.damaged.borrow_mut().insert(key, bytes);
+        }
+    }
+
+    /// What the replica holds without what damage left of some files, unless they were written anew.
+    pub fn sound(&self) -> Stored {
+        let mut stored = self.stored();
+        let damaged = self.damaged.borrow();
+        stored.retain(|key, bytes| damaged.get(key) != Some(bytes));
         stored
     }
 

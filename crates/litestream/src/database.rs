@@ -447,17 +447,21 @@ impl Database {
             ..Cursor::start(&wal)
         };
         let mut newest = BTreeMap::new();
-        let mut checksum = None;
+        let mut last = None;
         for index in from..to {
             let Some(frame) = self.wal.frame_header(index, &like)? else {
                 return Ok(None);
             };
             newest.insert(frame.page, index);
-            checksum = Some(frame.checksum);
+            last = Some(frame);
         }
-        let Some(checksum) = checksum else {
+        // The file ends with a transaction. Pages alone tell too little: frames of others may be of pages that it does not hold.
+        let Some(last) = last.filter(|frame| frame.commit == header.commit) else {
             return Ok(None);
         };
+        if newest.keys().all(|page| page.get() > header.commit) {
+            return Ok(None);
+        }
         let same = self.staging.every_page(name, |page, content| {
             let Some(index) = newest.remove(&page) else {
                 return Ok(true); // from before, or one by which the database grew
@@ -470,7 +474,7 @@ impl Database {
         let all = newest.keys().all(|page| page.get() > header.commit);
         Ok((same && all).then_some(Cursor {
             frames: to,
-            checksum,
+            checksum: last.checksum,
             ..like
         }))
     }

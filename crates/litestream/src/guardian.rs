@@ -61,10 +61,11 @@ impl Guardian {
 
     async fn round(&self, answered: &mut BTreeSet<Known>) -> Result<()> {
         // Slow, and little at once: it takes no place from those who are needed.
+        let expected = self.link.position();
         let report = {
             let mut memory = Memory::load(&self.env, &self.memory)?;
             let options = Options {
-                expected: self.link.position(),
+                expected,
                 max_age: Some(self.policy.verify_age),
                 bandwidth: Some(self.policy.verify_bandwidth),
                 parallelism: 1,
@@ -104,23 +105,32 @@ impl Guardian {
             .into_iter()
             .filter(|f| !answered.contains(&known_of(f)))
             .collect();
+        // A hole that something stands in for already stays: what is missing in it is not here any more either.
+        let newest = report.newest.map(|point| point.txid) >= expected;
+        let bridged = |finding: &&Finding| newest && finding.kind == Kind::Hole;
+        let new: Vec<&Finding> = new.into_iter().filter(|f| !bridged(f)).collect();
         let healed = self.heal(&new).await;
         // What is gone may come back and is news then; what could not be healed is tried again.
         answered.retain(|k| known.contains(k));
-        if healed.is_ok() {
-            // Whether what went back comes again shows the next time.
-            answered.extend(known.into_iter().filter(|k| k.2 != Kind::WentBack.word()));
-        }
-        healed
+        let sent = healed?;
+        // Whether what went back comes again, and what was sent stays whole, shows the next time.
+        let lasts = |k: &Known| k.2 != Kind::WentBack.word() && !sent.contains(k);
+        answered.extend(known.into_iter().filter(lasts));
+        Ok(())
     }
 
-    async fn heal(&self, findings: &[&Finding]) -> Result<()> {
+    /// Answers findings; gives those whose file was sent anew.
+    async fn heal(&self, findings: &[&Finding]) -> Result<BTreeSet<Known>> {
         let (mut bridge, mut doubt) = (false, false);
+        let mut sent = BTreeSet::new();
         for finding in findings {
             match (finding.kind, finding.level, finding.file) {
                 (Kind::WentBack, ..) => doubt = true,
                 (Kind::Damaged | Kind::Unreadable, Some(level), Some(name))
-                    if self.send_again(level, name).await? => {}
+                    if self.send_again(level, name).await? =>
+                {
+                    sent.insert(known_of(finding));
+                }
                 _ => bridge = true,
             }
         }
@@ -135,7 +145,7 @@ impl Guardian {
             self.depot.snapshot_staged(name);
             self.link.kick.notify_one();
         }
-        Ok(())
+        Ok(sent)
     }
 
     /// Sends a file anew in the place of its damaged copy, if it is still here.

@@ -47,11 +47,26 @@ fn replicated(stage: &mut Stage) -> Played {
     }
     stage.sql("CREATE TABLE IF NOT EXISTS last(n); INSERT INTO last VALUES (1)")?;
     stage.ask(Ask::Sync)?;
+    healed(stage)?;
     let acks = stage.acks.borrow().clone();
     oracle::quiet(&stage.world, &acks);
     stage.disconnect()?;
     stage.close_engine()?;
     oracle::closed(&stage.world);
+    Ok(())
+}
+
+/// Damage at rest is noticed and answered by itself, where the replica is verified.
+fn healed(stage: &Stage) -> Played {
+    let policy = (stage.scene.policy)();
+    if policy.verify_interval.is_zero() {
+        return Ok(());
+    }
+    if !stage.wait(HEALED_MAX, |stage| oracle::is_newest_sound(&stage.world))? {
+        stage
+            .world
+            .violation("O9: what is damaged at rest is not healed".to_owned());
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The scenes: each a short piece of the engine's life.
 
 mod checkpoint;
+mod heal;
 mod replica;
 mod start;
 mod sync;
@@ -29,6 +30,7 @@ pub fn all() -> impl Iterator<Item = &'static Scene> {
         start::SCENES,
         replica::SCENES,
         upkeep::SCENES,
+        heal::SCENES,
     ]
     .into_iter()
     .flatten()

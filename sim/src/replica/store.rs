@@ -204,6 +204,13 @@ impl Store {
         true
     }
 
+    /// Removes a file as damage does: nobody asked for it. False if it is not there.
+    pub(super) fn lose(&mut self, key: Key, now: Nanos, memory: Nanos) -> bool {
+        let there = self.get(key).is_some();
+        self.apply(now, Change::Remove(key), memory);
+        there
+    }
+
     /// Removes the files of a level, or all, at once; how many there were.
     pub(super) fn vanish(&mut self, level: Option<Level>, now: Nanos, memory: Nanos) -> usize {
         let gone: Vec<Key> = self

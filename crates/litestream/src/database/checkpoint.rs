@@ -29,6 +29,9 @@ const HELD_BYTES_MAX: u64 = 4 << 20;
 const HELD_BYTES_URGENT_MAX: u64 = 12 << 20;
 /// A pass over few frames that takes longer than this shows a disk on which transactions would be held up for too long.
 const HELD_PASS_MAX: Duration = Duration::from_millis(40);
+/// When the WAL has grown large: what is left is done with everybody waiting only if it should take no longer than this, by what a
+/// frame took in the last pass. Applications wait for some seconds before they give up.
+const HELD_URGENT_MAX: Duration = Duration::from_secs(1);
 /// So few that no further pass is worth its time.
 const FEW_FRAMES: u32 = 100;
 /// Passes before transactions are held up, each leaving less than the one before.
@@ -56,7 +59,7 @@ impl Database {
     ) -> Result<CheckpointReport> {
         let mut report = CheckpointReport::default();
         let mut left = u32::MAX;
-        let mut took = Duration::ZERO;
+        let (mut took, mut done) = (Duration::ZERO, 0);
         let held_max = {
             let state = self.state()?;
             let bytes = if barrier {
@@ -68,9 +71,11 @@ impl Database {
         };
         for _ in 0..PASSES_MAX {
             let start = self.env.clock.monotonic();
+            let backfilled = self.state()?.backfilled;
             report.pinned = !self.pass(stop, each)?;
             took = self.env.clock.monotonic().since(start);
             let state = self.state()?;
+            done = state.backfilled.saturating_sub(backfilled);
             let before =
                 std::mem::replace(&mut left, state.frames.saturating_sub(state.backfilled));
             // Each pass leaves what was committed during it; once that no longer shrinks, another would not help.
@@ -81,7 +86,8 @@ impl Database {
             }
         }
         // What the last pass took, the next would take with everybody waiting, unless it had much more to do.
-        let quick = took <= HELD_PASS_MAX || barrier;
+        let quick = took <= HELD_PASS_MAX
+            || (barrier && took.saturating_mul(left) / done.max(1) <= HELD_URGENT_MAX);
         if left > 0 && left <= held_max && quick && !report.pinned {
             report.held = self.gated_pass(stop, each)?;
             if report.held.is_none() && barrier {
