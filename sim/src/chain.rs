@@ -19,6 +19,8 @@ struct Model {
     checksum: DatabaseChecksum,
     page_size: u32,
     txid: Txid,
+    /// In the header of the file applied last.
+    time: i64,
 }
 
 impl Model {
@@ -57,6 +59,7 @@ impl Model {
             return Err("its checksum of the database after it is wrong".to_owned());
         }
         self.txid = header.max_txid;
+        self.time = header.timestamp_ms;
         if self.pages.len() != header.commit as usize {
             return Err(format!("{} pages of {}", self.pages.len(), header.commit));
         }
@@ -66,6 +69,17 @@ impl Model {
     fn state(&self) -> StateHash {
         self.sum.state(self.page_size, self.pages.len() as u32)
     }
+}
+
+/// Whether all of a file can be read, with all checksums.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    let read = || -> ltx::Result<()> {
+        let mut decoder = ltx::Decoder::new(bytes)?;
+        let mut page = vec![0; decoder.header().page_size.bytes()];
+        while decoder.next_page(&mut page)?.is_some() {}
+        decoder.finish().map(drop)
+    };
+    read().is_ok()
 }
 
 /// The states that a replica holds, by TXID; or what is wrong with it. Each file is applied to the first and to the last state that
@@ -102,6 +116,11 @@ pub fn states(stored: &Stored) -> Result<Vec<(Txid, StateHash)>, String> {
                 Some(known) if known.state() != model.state() => {
                     return Err(wrong(
                         "is not the state that other files lead to".to_owned(),
+                    ));
+                }
+                Some(known) if known.time != model.time => {
+                    return Err(wrong(
+                        "bears another time than others that end there".to_owned(),
                     ));
                 }
                 Some(_) => {}

@@ -14,6 +14,7 @@ mod trouble;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 use litestream::Policy;
 
@@ -43,6 +44,10 @@ pub struct Scene {
     pub capture_bytes_max: usize,
     /// Whether snapshots belong to it.
     pub snapshots: bool,
+    /// There is no second replica, whatever the seed says.
+    pub alone: bool,
+    /// A checkpoint at least this often; zero: never by time.
+    pub checkpoint_interval: Duration,
     /// What the engine makes of the replica.
     pub policy: fn() -> Policy,
     /// What comes before.
@@ -61,6 +66,8 @@ impl Scene {
         checkpoint_pages: 1000,
         capture_bytes_max: 16 << 20,
         snapshots: false,
+        alone: false,
+        checkpoint_interval: Duration::ZERO,
         policy: Policy::uploads_only,
         setup: |_| Ok(()),
         act: |_| Ok(()),
@@ -99,7 +106,10 @@ pub fn play(scene: &'static Scene, point: Option<Point>, options: Options) -> Ou
     };
     let plan = plan(scene, point, options);
     let report = sched::run(config, move || {
-        let world = World::with_policy(Rc::new(plan), (scene.policy)());
+        let mut world = World::with_policy(Rc::new(plan), (scene.policy)());
+        if scene.alone {
+            world.second = None;
+        }
         world.disk.set_faults(base_faults());
         vfs::install(world.disk.clone(), Some(Rc::new(Witness::new(&world))));
         let mut stage = Stage::new(&world, scene, point);

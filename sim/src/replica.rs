@@ -73,6 +73,8 @@ struct State {
     ordered: BTreeMap<u64, (Failure, When)>,
     stop: Option<Stop>,
     outage_until: Nanos,
+    /// So much longer a call takes.
+    delay: Nanos,
     vanished: u64,
     /// The last time seen, for those who look from outside of the world.
     now: Nanos,
@@ -113,6 +115,7 @@ impl SimReplica {
             ordered: BTreeMap::new(),
             stop: None,
             outage_until: 0,
+            delay: 0,
             vanished: 0,
             now: 0,
         };
@@ -157,6 +160,7 @@ impl SimReplica {
             state.faults = Faults::none();
             state.ordered.clear();
             state.outage_until = 0;
+            state.delay = 0;
             let now = state.advance();
             let memory = state.profile.stale_max;
             state.store.land(now, memory);
@@ -172,6 +176,11 @@ impl SimReplica {
         let mut state = self.shared.lock();
         let nanos = Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX);
         state.outage_until = state.advance().saturating_add(nanos);
+    }
+
+    /// Calls that begin from now on take so much longer.
+    pub fn delay(&self, nanos: Nanos) {
+        self.shared.lock().delay = nanos;
     }
 
     /// How many calls have begun; the number of the last one.

@@ -50,8 +50,8 @@ pub struct Database {
     wal: WalFile,
     staging: Staging,
     ledger: ledger::State,
-    /// When a ledger could not be made.
-    ledger_failed: Option<Monotonic>,
+    /// When a ledger that could not be made is tried again.
+    ledger_again: Option<Monotonic>,
     /// How the database file looked when only holders of the guard could have written it.
     stamp: DatabaseStamp,
     position: Option<Position>,
@@ -95,7 +95,7 @@ impl Database {
             wal,
             staging,
             ledger: ledger::State::Lost,
-            ledger_failed: None,
+            ledger_again: None,
             stamp,
             position: None,
             cursor_saved: false,

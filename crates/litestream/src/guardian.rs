@@ -1,7 +1,7 @@
 //! Verifies a replica in the background, and heals what is damaged or missing from what is here.
 //!
-//! Owns `META/verified-N.json`, what was proved of replica N. Promises: it reads slowly, never more than the policy's bandwidth; nothing
-//! is deleted; each damage is answered once: by the local file of the same content, else by a snapshot of the live database, after
+//! Owns `META/verified-N.json`, what was proved of replica N. Promises: it reads slowly, never more than the policy's bandwidth, and few
+//! databases of a process at a time; nothing is deleted; each damage is answered once: by the local file of the same content, else by a snapshot of the live database, after
 //! which the newest state can be restored again and what comes later, too.
 
 use std::collections::BTreeSet;
@@ -49,6 +49,10 @@ impl Guardian {
             if self.link.position().is_none() || self.link.progress.borrow().is_down() {
                 continue;
             }
+            // Many databases are verified one after the other, or together they would take what a limit of each leaves to others.
+            let Ok(_place) = self.env.spawn.background().acquire_owned().await else {
+                return;
+            };
             if let Err(error) = self.round(&mut answered).await {
                 tracing::error!(db = %self.name, replica = self.link.replica.kind(), %error, "validation check failed");
                 self.link.verified(Verified {

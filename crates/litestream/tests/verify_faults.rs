@@ -144,6 +144,25 @@ async fn reading_is_no_faster_than_asked_and_ends_when_dropped() {
     assert!(clock.monotonic().since(begin).as_secs() < 5);
 }
 
+/// A database too large to be proved state by state: after the files its newest state is read, within the same limit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_that_is_read_after_the_files_is_proved_within_the_limit() {
+    let made = Made::random(5).await;
+    let replica: SharedReplica = Arc::new(made.replica.clone());
+    let bytes: u64 = made.replica.files().iter().map(|f| f.size).sum();
+    let options = Options {
+        bandwidth: Some(bytes.max(1)),
+        pages_max: 0,
+        ..Options::new(Depth::Deep)
+    };
+    let report = run(&options, &replica, &env(), &mut Proved::default(), &|_| {})
+        .await
+        .expect("an end");
+    let proved = report.proved.map(|point| point.txid);
+    assert!(report.is_sound() && report.too_large, "{report:?}");
+    assert_eq!(proved, Some(Txid::new(made.last())));
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     Flip,

@@ -3,6 +3,7 @@
 //! Promise: nothing here yields, nothing fails but for a full disk, and the space that a file takes is counted
 //! as long as it has a name or a user.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +52,8 @@ pub(super) struct State {
     pub durable: Content,
     pub unsynced: Vec<Unsynced>,
     unsynced_bytes: usize,
+    /// The process in which a sync failed and lost changes.
+    lost_in: Option<Process>,
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -178,6 +181,12 @@ impl State {
         self.unsynced_bytes = 0;
     }
 
+    /// Whether a power cut would leave it as it is. What a failed sync lost, only the process that saw it fail can know.
+    pub fn outlives(&self, dead: &BTreeSet<Process>) -> bool {
+        let known = self.lost_in.is_some_and(|process| !dead.contains(&process));
+        self.unsynced.is_empty() && !(known && self.durable.hash() != self.live.hash())
+    }
+
     pub fn in_use(&self) -> bool {
         self.users > 0
     }
@@ -186,6 +195,7 @@ impl State {
     pub fn settle(&mut self, content: Content) {
         self.live = content.clone();
         self.durable = content;
+        self.lost_in = None;
         self.forget_unsynced();
     }
 }
@@ -277,7 +287,11 @@ impl FileHandle {
     /// What a failed sync leaves behind: the unsynced changes count as clean but never reached the disk, so
     /// that the next sync succeeds without them.
     pub fn sync_failed(&self) {
-        self.0.inode.state.lock().forget_unsynced();
+        let (process, _, mut state) = self.lock_state();
+        if !state.unsynced.is_empty() {
+            state.lost_in = Some(process);
+        }
+        state.forget_unsynced();
     }
 
     /// Length in bytes.

@@ -69,7 +69,8 @@ impl SimDisk {
         };
         match (dir.live.get(&name), dir.durable.get(&name)) {
             (Some(Entry::File(live)), Some(durable)) => {
-                live.id == durable.id() && live.state.lock().unsynced.is_empty()
+                let dead = self.0.shared.dead.lock();
+                live.id == durable.id() && live.state.lock().outlives(&dead)
             }
             _ => false,
         }

@@ -2,17 +2,24 @@
 
 mod checkpoint;
 mod heal;
+mod ledger;
+mod narrow;
 mod replica;
+mod snapshots;
 mod start;
 mod sync;
 mod upkeep;
 
 use std::path::Path;
 
+use ltx::FileName;
+
 use super::Scene;
 use super::stage::{Played, Stage};
+use crate::disk::{Kind, SimDisk};
 use crate::engine::Ask;
-use crate::world::DATABASE;
+use crate::oracle;
+use crate::world::{DATABASE, STATE};
 
 const ROW: &str = "INSERT INTO t(body) VALUES (randomblob(200))";
 const CHANGE: &str = "UPDATE t SET body = randomblob(250) WHERE id % 5 = 2";
@@ -28,9 +35,12 @@ pub fn all() -> impl Iterator<Item = &'static Scene> {
         sync::SCENES,
         checkpoint::SCENES,
         start::SCENES,
+        ledger::SCENES,
         replica::SCENES,
+        snapshots::SCENES,
         upkeep::SCENES,
         heal::SCENES,
+        narrow::SCENES,
     ]
     .into_iter()
     .flatten()
@@ -40,6 +50,52 @@ pub fn all() -> impl Iterator<Item = &'static Scene> {
 fn replicated(stage: &mut Stage) -> Played {
     stage.sql(ROWS)?;
     stage.ask(Ask::Sync)
+}
+
+/// What the scene is about can't happen.
+fn not_played(stage: &Stage, why: &str) {
+    stage
+        .world
+        .violation(format!("the scene is not played: {why}"));
+}
+
+/// So many files lie at a level of the replica.
+fn files(stage: &Stage, level: u8) -> usize {
+    let stored = stage.world.stored();
+    let there = stored.keys().filter(|(at, ..)| at.get() == level);
+    there.count()
+}
+
+/// The files that lie at a level of the state folder, by name.
+fn staged(stage: &Stage, level: u8) -> Vec<FileName> {
+    let folder = Path::new(STATE).join(format!("ltx/{level}"));
+    let names = stage.world.disk.list(&folder).unwrap_or_default();
+    let names = names.iter();
+    names
+        .filter_map(|(name, _)| name.to_str().and_then(FileName::parse))
+        .collect()
+}
+
+/// O5: what was staged is in the replica TXID by TXID, and no snapshot stands in for it, unless local files may have suffered.
+fn whole(stage: &Stage) {
+    let holes = oracle::holes(&stage.world);
+    if stage.spares_files() && !holes.is_empty() {
+        stage
+            .world
+            .violation(format!("O5: the replica has holes: {holes:?}"));
+    }
+}
+
+/// Makes everything durable.
+fn settle(disk: &SimDisk) {
+    for entry in disk.dump() {
+        // All of it was there a moment ago.
+        let _ = match entry.kind {
+            Kind::File => disk.open(&entry.path).map(|file| file.sync()),
+            Kind::Dir => disk.sync_dir(&entry.path),
+        };
+    }
+    let _ = disk.sync_dir(Path::new("/"));
 }
 
 /// Puts another file in the place of the closed database, as when a backup is copied back by hand.

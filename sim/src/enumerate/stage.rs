@@ -107,6 +107,11 @@ impl Stage {
         self.acting && (self.world.disk.is_stopped() || self.world.storage.stopped())
     }
 
+    /// Whether nothing happens from which a local file could suffer: the scene is undisturbed, or a call to the storage is struck.
+    pub fn spares_files(&self) -> bool {
+        self.point.is_none_or(|point| point.kind.is_storage())
+    }
+
     /// Waits for something; `false` if it does not come within this time.
     pub fn wait(&self, limit: Nanos, mut done: impl FnMut(&Stage) -> bool) -> Result<bool, Cut> {
         let until = sched::now() + limit;
@@ -167,7 +172,7 @@ impl Stage {
         settings.policy = (self.scene.policy)();
         settings.vfs = Some("sim".to_owned());
         settings.sync_interval = Duration::from_millis(100);
-        settings.checkpoint_interval = Duration::ZERO;
+        settings.checkpoint_interval = self.scene.checkpoint_interval;
         settings.min_checkpoint_page_count = self.scene.checkpoint_pages;
         settings.capture_bytes_max = self.scene.capture_bytes_max;
         settings

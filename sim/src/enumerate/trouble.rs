@@ -106,7 +106,8 @@ impl Stage {
         }
     }
 
-    fn power_cut(&mut self, image: CutImage) {
+    /// The power fails, and everybody is gone.
+    pub(super) fn power_cut(&mut self, image: CutImage) {
         self.kill_subjects();
         self.kill_app();
         self.world.note(|| format!("power cut {image:?}"));

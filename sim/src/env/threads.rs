@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
-use litestream_replica::env::{Ended, HEAVY_MAX, Running, Spawn, Task};
+use litestream_replica::env::{BACKGROUND_MAX, Ended, HEAVY_MAX, Running, Spawn, Task};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -17,6 +17,7 @@ use crate::sched::{self, FiberId, Process};
 pub(super) struct SimSpawn {
     process: Process,
     heavy: Arc<Semaphore>,
+    background: Arc<Semaphore>,
 }
 
 impl SimSpawn {
@@ -24,6 +25,7 @@ impl SimSpawn {
         SimSpawn {
             process,
             heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
+            background: Arc::new(Semaphore::new(BACKGROUND_MAX)),
         }
     }
 }
@@ -115,5 +117,9 @@ impl Spawn for SimSpawn {
 
     fn heavy(&self) -> Arc<Semaphore> {
         Arc::clone(&self.heavy)
+    }
+
+    fn background(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.background)
     }
 }

@@ -133,7 +133,7 @@ impl SimReplica {
             count(&mut state.counts, op);
             let number = state.calls;
             let profile = state.profile.clone();
-            let verdict = if let Some((failure, when)) = state.ordered.remove(&number) {
+            let mut verdict = if let Some((failure, when)) = state.ordered.remove(&number) {
                 ordered(&profile, failure, when)
             } else if sent < state.outage_until {
                 let failure = if sched::chance(250) {
@@ -145,6 +145,7 @@ impl SimReplica {
             } else {
                 decide(op, &profile, &state.faults)
             };
+            verdict.latency += state.delay;
             if profile.vanishing && sched::chance(state.faults.vanish) {
                 let level = Level::new(sched::below(20) as u8);
                 vanish(&mut state, level);

@@ -180,6 +180,25 @@ pub fn flush_shared_memory() {
     }
 }
 
+/// As if somebody had died while he published a commit: the two headers of the WAL index differ. `false` if nobody has it open.
+pub fn tear_index(disk: &SimDisk, database: &Path) -> bool {
+    // The change counter in the second of two headers of 48 bytes.
+    const SECOND_COUNTER_AT: usize = 48 + 8;
+    let Some(stage) = stage() else { return false };
+    let Ok(found) = disk.metadata(&beside(database, "-shm")) else {
+        return false;
+    };
+    let regions = stage.memory.borrow().get(&found.id).and_then(Weak::upgrade);
+    let Some(regions) = regions else { return false };
+    let mut bytes = regions.save();
+    let Some(byte) = bytes.get_mut(SECOND_COUNTER_AT) else {
+        return false;
+    };
+    *byte ^= 1;
+    regions.restore(&bytes);
+    true
+}
+
 /// The caller's process; outside of episodes all is one.
 fn caller() -> Process {
     if sched::in_world() {

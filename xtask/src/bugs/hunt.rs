@@ -207,10 +207,17 @@ impl Job {
             {
                 let words = replay.split_whitespace().filter(|word| *word != "--log");
                 let replay = ["--enumerate"].into_iter().chain(words);
-                let replay: Vec<String> = replay.map(str::to_owned).collect();
+                let mut replay: Vec<String> = replay.map(str::to_owned).collect();
                 let scene = replay.get(2).map_or("", String::as_str);
-                let kind = replay.last().map_or("", String::as_str);
+                let undisturbed = !replay.iter().any(|word| word == "--point");
+                let kind = replay.last().filter(|_| !undisturbed);
+                let kind = kind.map_or("undisturbed", String::as_str);
                 let what = format!("scene {scene}, {kind}: {what}");
+                if undisturbed {
+                    // That is played first; no more than one point after it.
+                    let one = ["--every", "1000000", "--offset", "1"];
+                    replay.extend(one.map(str::to_owned));
+                }
                 let _ = events.send(Event::Struck { replay, what });
             }
         });

@@ -249,10 +249,14 @@ pub trait Spawn: Send + Sync {
     /// The places for work that takes much memory or processor time: [`HEAVY_MAX`] for the whole process, so that a thousand databases
     /// don't do it all at once. Who comes first gets one first.
     fn heavy(&self) -> Arc<Semaphore>;
+    /// The same for slow work that may take hours and that nobody waits for: [`BACKGROUND_MAX`] places.
+    fn background(&self) -> Arc<Semaphore>;
 }
 
 /// See [`Spawn::heavy`].
 pub const HEAVY_MAX: usize = 2;
+/// See [`Spawn::background`].
+pub const BACKGROUND_MAX: usize = 4;
 
 impl dyn Spawn {
     /// [`Spawn::block_on`] for a future with a result.

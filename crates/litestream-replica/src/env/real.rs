@@ -31,8 +31,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::{
-    Clock, DirEntry, Disk, Ended, Entropy, Env, File, HEAVY_MAX, Held, Kind, Metadata, Monotonic,
-    Running, Spawn, Task, UnixMillis, Watch, Watcher,
+    BACKGROUND_MAX, Clock, DirEntry, Disk, Ended, Entropy, Env, File, HEAVY_MAX, Held, Kind,
+    Metadata, Monotonic, Running, Spawn, Task, UnixMillis, Watch, Watcher,
 };
 
 /// The real machine.
@@ -428,6 +428,12 @@ impl Spawn for RealSpawn {
     fn heavy(&self) -> Arc<Semaphore> {
         static PLACES: LazyLock<Arc<Semaphore>> =
             LazyLock::new(|| Arc::new(Semaphore::new(HEAVY_MAX)));
+        Arc::clone(&PLACES)
+    }
+
+    fn background(&self) -> Arc<Semaphore> {
+        static PLACES: LazyLock<Arc<Semaphore>> =
+            LazyLock::new(|| Arc::new(Semaphore::new(BACKGROUND_MAX)));
         Arc::clone(&PLACES)
     }
 }

@@ -23,6 +23,8 @@ const SLICE_BYTES: u32 = 32 << 20;
 const COMPLETE_MAX: u64 = 64;
 /// After a failure, a ledger is tried again so much later.
 const RETRY: Duration = Duration::from_mins(1);
+/// The same while others take all places for work that costs much.
+const PLACE_RETRY: Duration = Duration::from_millis(250);
 
 impl Database {
     /// Finds out whether the ledger stands for the staged file `local`, or can be brought there.
@@ -139,27 +141,31 @@ impl Database {
         Ok(None)
     }
 
-    /// Whether there is more to do for [`Database::tend_ledger`] right now.
-    pub fn is_building(&self) -> bool {
+    /// When there is more to do for [`Database::tend_ledger`]; `None` if nothing is.
+    pub fn build_wait(&self) -> Option<Duration> {
+        let now = self.env.clock.monotonic();
+        let left = self.ledger_again.map_or(Duration::ZERO, |at| at.since(now));
         match &self.ledger {
-            State::Building(_) => true,
-            State::Ready(_) => false,
-            State::Lost => {
-                let now = self.env.clock.monotonic();
-                let waits = self.ledger_failed.is_some_and(|at| now.since(at) < RETRY);
-                self.position.is_some() && !waits
-            }
+            State::Building(_) => Some(left),
+            State::Ready(_) => None,
+            State::Lost => self.position.map(|_| left),
         }
     }
 
     /// Makes a ledger of the database if there is none, a slice at a time.
     pub fn tend_ledger(&mut self, stop: &AtomicBool) -> Result<()> {
-        if !self.is_building() {
+        if self.build_wait() != Some(Duration::ZERO) {
             return Ok(());
         }
+        let now = self.env.clock.monotonic();
+        // After a power failure all databases of a process need one, and each is read as a whole.
+        let Ok(_place) = self.env.spawn.heavy().try_acquire_owned() else {
+            self.ledger_again = Some(now + PLACE_RETRY);
+            return Ok(());
+        };
         match self.build_slice(stop) {
             Ok(()) => {
-                self.ledger_failed = None;
+                self.ledger_again = None;
                 Ok(())
             }
             Err(Error::Closed) => Err(Error::Closed),
@@ -167,7 +173,7 @@ impl Database {
             Err(error) => {
                 tracing::debug!(db = %self.settings.path.display(), %error, "no ledger can be made, trying again later");
                 self.ledger = State::Lost;
-                self.ledger_failed = Some(self.env.clock.monotonic());
+                self.ledger_again = Some(now + RETRY);
                 Ok(())
             }
         }

@@ -16,23 +16,38 @@ use super::fetch::{Fetch, Ranged};
 /// A sleep is interrupted this often to look whether it should end.
 const NAP: Duration = Duration::from_millis(50);
 
-/// A limit that several threads share.
+/// A limit that several threads share, and those who read before and after them.
 pub(crate) struct Pace {
+    limit: Arc<Limit>,
+    stop: AtomicBool,
+}
+
+struct Limit {
     clock: Arc<dyn Clock>,
     bytes_per_second: u64,
     /// When everything read so far would have been read at the limit.
     free: Mutex<Monotonic>,
-    stop: AtomicBool,
 }
 
 impl Pace {
     pub(crate) fn new(clock: &Arc<dyn Clock>, bytes_per_second: u64) -> Arc<Pace> {
-        Arc::new(Pace {
+        Pace::of(&Arc::new(Limit {
             clock: Arc::clone(clock),
             bytes_per_second: bytes_per_second.max(1),
             free: Mutex::new(clock.monotonic()),
+        }))
+    }
+
+    fn of(limit: &Arc<Limit>) -> Arc<Pace> {
+        Arc::new(Pace {
+            limit: Arc::clone(limit),
             stop: AtomicBool::new(false),
         })
+    }
+
+    /// The same limit for a group of threads that can be stopped by themselves.
+    pub(crate) fn for_others(&self) -> Arc<Pace> {
+        Pace::of(&self.limit)
     }
 
     /// Nobody waits any longer.
@@ -42,10 +57,11 @@ impl Pace {
 
     /// How long to wait before that many more bytes are read.
     pub(crate) fn take(&self, bytes: u64) -> Duration {
-        let now = self.clock.monotonic();
-        let mut free = self.free.lock();
+        let limit = &self.limit;
+        let now = limit.clock.monotonic();
+        let mut free = limit.free.lock();
         let wait = free.since(now);
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let cost = Duration::from_secs_f64(bytes as f64 / limit.bytes_per_second as f64);
         *free = (*free).max(now) + cost;
         wait
     }
@@ -57,7 +73,7 @@ impl Pace {
                 return Err(RestoreError::Cancelled);
             }
             let nap = left.min(NAP);
-            self.clock.sleep(nap);
+            self.limit.clock.sleep(nap);
             left -= nap;
         }
         Ok(())

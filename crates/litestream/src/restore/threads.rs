@@ -69,7 +69,8 @@ pub(crate) async fn fill(
 ) -> Result<Filled, RestoreError> {
     let crew = Crew::new(plan.newest(), how.parallelism, replica, env);
     let (mut fetch, mut requests) = crew.fetch(replica, env);
-    if let Some(pace) = &how.pace {
+    let pace = how.pace.map(|pace| pace.for_others());
+    if let Some(pace) = &pace {
         let pace = Arc::clone(pace);
         fetch = Box::new(Paced { inner: fetch, pace });
     }
@@ -97,7 +98,7 @@ pub(crate) async fn fill(
         running: AtomicUsize::new(0),
         error: Mutex::new(None),
     });
-    let _stop = StopOnDrop(Arc::clone(&job), how.pace);
+    let _stop = StopOnDrop(Arc::clone(&job), pace);
     let tasks = start(&job, threads, env)?;
     let mut flush = attend(&job, &mut requests, replica, env, progress).await;
     for task in tasks {

@@ -57,7 +57,8 @@ pub(crate) async fn read(
     };
     let crew = Crew::new(*first, how.parallelism, replica, env);
     let (mut fetch, mut requests) = crew.fetch(replica, env);
-    if let Some(pace) = &how.pace {
+    let pace = how.pace.map(|pace| pace.for_others());
+    if let Some(pace) = &pace {
         let pace = Arc::clone(pace);
         fetch = Box::new(Paced { inner: fetch, pace });
     }
@@ -76,7 +77,7 @@ pub(crate) async fn read(
         stop: AtomicBool::new(false),
         error: Mutex::new(None),
     });
-    let _stop = StopOnDrop(Arc::clone(&job), how.pace);
+    let _stop = StopOnDrop(Arc::clone(&job), pace);
     let mut tasks: Vec<Box<dyn Task>> = Vec::new();
     for number in 0..crew.threads {
         job.running.fetch_add(1, Ordering::AcqRel);

@@ -126,7 +126,9 @@ impl Worker {
                 .map_or(Duration::ZERO, |at| interval.saturating_sub(now.since(at)));
             return Next::Quiet(left);
         };
-        if database.is_building() && self.state.trouble_since.is_none() {
+        let calm = self.state.trouble_since.is_none();
+        let build_wait = database.build_wait().filter(|_| calm);
+        if build_wait == Some(Duration::ZERO) {
             return Next::Quiet(BUILD_PAUSE);
         }
         let Ok(state) = database.state() else {
@@ -176,6 +178,7 @@ impl Worker {
         } else {
             interval
         };
+        let limit = build_wait.map_or(limit, |left| limit.min(left.max(BUILD_PAUSE)));
         self.change_or_settle(limit)
     }
 

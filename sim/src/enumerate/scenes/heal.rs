@@ -21,12 +21,12 @@ const PERIOD: Duration = Duration::from_secs(2);
 pub static SCENES: &[Scene] = &[
     Scene {
         name: "heal-a-flipped-file",
-        setup: |stage| damaged(stage, 0, Which::Second, Some(flip)),
+        setup: |stage| damaged(stage, 0, Which::Second, Some(FLIPPED)),
         ..GUARDED
     },
     Scene {
         name: "heal-the-newest-file-cut-short",
-        setup: |stage| damaged(stage, 0, Which::Last, Some(cut)),
+        setup: |stage| damaged(stage, 0, Which::Last, Some(CUT)),
         ..GUARDED
     },
     Scene {
@@ -48,13 +48,13 @@ pub static SCENES: &[Scene] = &[
     Scene {
         name: "heal-a-compacted-file-cut-short",
         policy: guarded_levels,
-        setup: |stage| damaged(stage, 1, Which::First, Some(cut)),
+        setup: |stage| damaged(stage, 1, Which::First, Some(CUT)),
         ..GUARDED
     },
     Scene {
         name: "heal-a-flipped-snapshot",
         policy: guarded_snapshots,
-        setup: |stage| damaged(stage, 9, Which::Last, Some(flip)),
+        setup: |stage| damaged(stage, 9, Which::Last, Some(FLIPPED)),
         ..GUARDED
     },
 ];
@@ -105,14 +105,12 @@ enum Which {
     Last,
 }
 
-fn flip(bytes: &mut Vec<u8>) {
+const FLIPPED: fn(&mut Vec<u8>) = |bytes| {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;
-}
+};
 
-fn cut(bytes: &mut Vec<u8>) {
-    bytes.truncate(bytes.len() - 20);
-}
+const CUT: fn(&mut Vec<u8>) = |bytes| bytes.truncate(bytes.len() - 20);
 
 /// A replica of a few files, one of which is damaged.
 fn damaged(stage: &mut Stage, level: u8, which: Which, change: Option<fn(&mut Vec<u8>)>) -> Played {

@@ -1,4 +1,4 @@
-//! Snapshots, retention, outages, a replica in a folder, restores.
+//! Outages, a replica in a folder, restores.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,40 +7,14 @@ use super::super::Scene;
 use super::super::app::{all, open};
 use super::super::ending::{OUTPUT, restore};
 use super::super::stage::{Played, Stage};
-use super::{CHANGE, ROW, ROWS, replicated};
-use crate::disk::{Kind, SimDisk};
+use super::{CHANGE, ROW, ROWS, replicated, settle};
 use crate::engine::Ask;
 use crate::operator::SECOND;
 use crate::plan::Backend;
-use crate::sched;
 use crate::vfs;
-use crate::world::{DATABASE, FOLDER};
+use crate::world::DATABASE;
 
 pub static SCENES: &[Scene] = &[
-    Scene {
-        name: "snapshot",
-        snapshots: true,
-        setup: replicated,
-        act: |stage| {
-            stage.sql(ROW)?;
-            stage.ask(Ask::Snapshot)
-        },
-        ..Scene::USUAL
-    },
-    Scene {
-        name: "retention",
-        snapshots: true,
-        setup: |stage| {
-            replicated(stage)?;
-            several_snapshots(stage)
-        },
-        act: |stage| {
-            stage.ask(Ask::Retain(Duration::from_mins(30)))?;
-            stage.sql(ROW)?;
-            stage.ask(Ask::Sync)
-        },
-        ..Scene::USUAL
-    },
     Scene {
         name: "backlog",
         snapshots: true,
@@ -70,40 +44,6 @@ pub static SCENES: &[Scene] = &[
             stage.ask(Ask::Sync)?;
             stage.sql(ROW)?;
             stage.ask(Ask::Snapshot)
-        },
-        ..Scene::USUAL
-    },
-    Scene {
-        name: "folder-retention",
-        snapshots: true,
-        backend: Backend::Folder,
-        setup: |stage| {
-            replicated(stage)?;
-            several_snapshots(stage)
-        },
-        act: |stage| {
-            stage.ask(Ask::Retain(Duration::from_mins(30)))?;
-            stage.sql(ROW)?;
-            stage.ask(Ask::Sync)
-        },
-        ..Scene::USUAL
-    },
-    Scene {
-        name: "retention-beside-what-is-no-snapshot",
-        snapshots: true,
-        backend: Backend::Folder,
-        setup: |stage| {
-            replicated(stage)?;
-            several_snapshots(stage)?;
-            stage.sql(ROW)?;
-            stage.ask(Ask::Sync)?;
-            forge(stage);
-            Ok(())
-        },
-        act: |stage| {
-            stage.ask(Ask::Retain(Duration::from_mins(30)))?;
-            stage.sql(ROW)?;
-            stage.ask(Ask::Sync)
         },
         ..Scene::USUAL
     },
@@ -170,48 +110,5 @@ fn old_database(stage: &mut Stage, closed: bool) -> Played {
     let image = vfs::committed_image(&stage.world.disk, Path::new(OUTPUT));
     stage.restoring.old = image.map(|image| image.bytes);
     settle(&stage.world.disk);
-    Ok(())
-}
-
-/// Makes everything durable.
-fn settle(disk: &SimDisk) {
-    for entry in disk.dump() {
-        // All of it was there a moment ago.
-        let _ = match entry.kind {
-            Kind::File => disk.open(&entry.path).map(|file| file.sync()),
-            Kind::Dir => disk.sync_dir(&entry.path),
-        };
-    }
-    let _ = disk.sync_dir(Path::new("/"));
-}
-
-/// The newest file of level 0 at level 9, too, where nothing should begin so late.
-fn forge(stage: &Stage) {
-    let disk = &stage.world.disk;
-    let (from, to) = (
-        Path::new(FOLDER).join("ltx/0"),
-        Path::new(FOLDER).join("ltx/9"),
-    );
-    let newest = disk.list(&from).unwrap_or_default().pop();
-    let written = newest.and_then(|(name, _)| {
-        let bytes = disk.read(&from.join(&name)).ok()?;
-        let file = disk.create_new(&to.join(&name), 0o644).ok()?;
-        file.write_at(&bytes, 0).ok()
-    });
-    if written.is_none() {
-        stage
-            .world
-            .violation("the scene is not played: nothing to forge".to_owned());
-    }
-    settle(disk);
-}
-
-/// One an hour.
-fn several_snapshots(stage: &mut Stage) -> Played {
-    for _ in 0..3 {
-        stage.sql(ROW)?;
-        stage.ask(Ask::Snapshot)?;
-        sched::step_wall(3_600_000);
-    }
     Ok(())
 }

@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use litestream::Policy;
+use litestream_replica::Level;
+
 use super::super::Scene;
 use super::super::app::all;
 use super::super::stage::{Played, Stage};
-use super::{CHANGE, ROW, ROWS, replace, replicated};
+use super::{CHANGE, ROW, ROWS, not_played, replace, replicated, staged};
 use crate::disk::{Kind, SimDisk};
 use crate::engine::Ask;
 use crate::operator::SECOND;
@@ -151,6 +154,32 @@ pub static SCENES: &[Scene] = &[
         ..Scene::USUAL
     },
     Scene {
+        name: "start-without-the-newest-after-a-merge",
+        snapshots: true,
+        policy: merging,
+        setup: |stage| {
+            replicated(stage)?;
+            stage.pass(3 * SECOND)?;
+            stage.world.storage.outage(Duration::from_mins(1));
+            if let Some(second) = &stage.world.second {
+                second.outage(Duration::from_mins(1));
+            }
+            for _ in 0..10 {
+                stage.sql(ROW)?;
+                stage.pass(3 * SECOND / 2)?;
+                if all_but_newest_merged(stage) {
+                    break;
+                }
+            }
+            stage.until("a merge", all_but_newest_merged)?;
+            stage.kill_engine();
+            lose_newest(stage);
+            stage.pass(60 * SECOND)
+        },
+        act: |stage| stage.ask(Ask::Sync),
+        ..Scene::USUAL
+    },
+    Scene {
         name: "bridge-over-a-damaged-file",
         snapshots: true,
         setup: |stage| {
@@ -192,6 +221,36 @@ fn lose_or_damage(stage: &mut Stage, bad: fn(&SimDisk, &Path)) {
             .world
             .violation("the scene is not played: nothing is staged".to_owned()),
     }
+}
+
+/// What waits is merged after a second.
+fn merging() -> Policy {
+    Policy {
+        levels: vec![(Level::L1, Duration::from_millis(500))],
+        l0_retention: Duration::from_secs(1),
+        ..Policy::uploads_only()
+    }
+}
+
+/// Whether of level 0 only the newest file lies above what was merged.
+fn all_but_newest_merged(stage: &Stage) -> bool {
+    let Some(end) = staged(stage, 1).iter().map(|name| name.max).max() else {
+        return false;
+    };
+    let files = staged(stage, 0).into_iter();
+    files.filter(|name| name.max > end).count() == 1
+}
+
+/// The newest staged file is gone, for good.
+fn lose_newest(stage: &Stage) {
+    let folder = Path::new(STATE).join("ltx/0");
+    let disk = &stage.world.disk;
+    let newest = staged(stage, 0).pop();
+    let removed = newest.is_some_and(|name| disk.remove(&folder.join(name.to_string())).is_ok());
+    if !removed {
+        not_played(stage, "nothing is staged");
+    }
+    let _ = disk.sync_dir(&folder);
 }
 
 fn remove_tree(disk: &SimDisk, path: &Path) {
