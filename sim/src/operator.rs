@@ -424,7 +424,7 @@ impl Operator {
     fn damage_replica(&mut self, rng: &mut Rng) {
         let stored = self.world.sound();
         let names: Vec<_> = stored.into_keys().collect();
-        if names.is_empty() || self.world.plan.backend == Backend::Folder {
+        if names.is_empty() {
             return;
         }
         let (level, min, max) = rng.pick(&names);

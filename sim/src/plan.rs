@@ -151,10 +151,7 @@ impl Plan {
             .collect();
         let mut apart = Rng::of(seed, &[u64::MAX - 1]);
         features.extend(later.into_iter().filter(|f| apart.chance(f.per_mille())));
-        if !features.contains(&Feature::Guarded) {
-            features.remove(&Feature::DamagedReplica);
-        }
-        Plan {
+        let mut plan = Plan {
             seed,
             page_size: 512 << rng.pick(&[0, 0, 1, 1, 1, 2, 3, 3, 3, 7]),
             auto_vacuum: rng.pick(&[0, 0, 1, 2]),
@@ -171,7 +168,11 @@ impl Plan {
             ]),
             features,
             skip: BTreeSet::new(),
+        };
+        if !plan.has(Feature::Guarded) || plan.backend == Backend::Folder {
+            plan.features.remove(&Feature::DamagedReplica);
         }
+        plan
     }
 
     /// Whether this may happen.

@@ -1,6 +1,6 @@
 //! What everybody in an episode knows: the plan, the disk, the storage, the history, and what went wrong.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
@@ -46,6 +46,7 @@ pub struct World {
     violations: Rc<RefCell<Vec<String>>>,
     /// Files of the replica that were damaged at rest, as damage left them.
     damaged: Rc<RefCell<Stored>>,
+    lost: Rc<Cell<Option<ltx::Txid>>>,
     /// Processes in which the engine runs or ran.
     engines: Rc<RefCell<BTreeSet<Process>>>,
 }
@@ -96,6 +97,7 @@ impl World {
             policy: Rc::new(policy),
             violations: Rc::default(),
             damaged: Rc::default(),
+            lost: Rc::default(),
             engines: Rc::default(),
         }
     }
@@ -159,6 +161,7 @@ impl World {
             None => self.storage.lose(level, name),
         };
         self.note(|| format!("damage at rest: {level}/{name}: {done}"));
+        self.lost.set(self.lost.get().max(Some(name.max)));
         // A bit of compressed data may change and nothing of what it stands for.
         if let Some(bytes) = self.storage.bytes(level, name)
             && !chain::is_whole(&bytes)
@@ -174,6 +177,11 @@ impl World {
         let damaged = self.damaged.borrow();
         stored.retain(|key, bytes| damaged.get(key) != Some(bytes));
         stored
+    }
+
+    /// The highest TXID that damage has hit or may have taken.
+    pub fn damaged_up_to(&self) -> Option<ltx::Txid> {
+        self.lost.get()
     }
 
     /// Faults of the storage on.

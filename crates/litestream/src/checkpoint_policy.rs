@@ -15,7 +15,7 @@ const FAST_FRAMES_PER_SECOND: f64 = 4000.0;
 /// Wait after a failed attempt, doubled with each.
 const RETRY_MIN: Duration = Duration::from_millis(10);
 /// Longest wait after failed attempts while a reader keeps frames in use: more of them change nothing.
-const RETRY_PINNED_MAX: Duration = Duration::from_secs(5);
+const RETRY_STUCK_MAX: Duration = Duration::from_secs(5);
 /// Longest wait after attempts during which commits fell in: another may be luckier.
 const RETRY_MAX: Duration = Duration::from_millis(200);
 
@@ -34,8 +34,8 @@ pub struct Inputs {
     pub frames_per_second: f64,
     /// Attempts since the last complete one.
     pub failures: u32,
-    /// A reader kept frames in use at the last attempt.
-    pub pinned: bool,
+    /// A reader kept frames in use at the last attempt, or the disk was too slow: what does not change soon.
+    pub stuck: bool,
     /// Time since the last attempt.
     pub since_attempt: Duration,
     /// Time since the last complete checkpoint (or start).
@@ -89,8 +89,8 @@ impl Inputs {
         }
         let retry = RETRY_MIN
             .saturating_mul(1 << self.failures.min(10))
-            .min(if self.pinned {
-                RETRY_PINNED_MAX
+            .min(if self.stuck {
+                RETRY_STUCK_MAX
             } else {
                 RETRY_MAX
             });
@@ -144,7 +144,7 @@ mod tests {
             page_count_min: 1000,
             frames_per_second: rate,
             failures: 0,
-            pinned: false,
+            stuck: false,
             since_attempt: Duration::from_secs(100),
             since_complete: Duration::from_secs(1),
             interval: Duration::from_mins(1),
@@ -204,10 +204,10 @@ mod tests {
 
     #[test]
     fn failures_back_off() {
-        let failed = |n, ms, pinned| {
+        let failed = |n, ms, stuck| {
             Inputs {
                 failures: n,
-                pinned,
+                stuck,
                 since_attempt: Duration::from_millis(ms),
                 ..inputs(15_000, 10.0)
             }

@@ -386,7 +386,7 @@ impl Database {
             // was here.
             Noted::At(_, saved) if saved.boot.is_some() && saved.boot == boot => {
                 same_boot = true;
-                self.cursor_by_content(name, header, state)?
+                self.cursor_by_content(name, header, state, true)?
             }
             // Ended between a file and its note: the file must follow what is noted.
             Noted::At(txid, saved)
@@ -395,9 +395,9 @@ impl Database {
                     && saved.cursor.offset() == header.wal_offset as u64
                     && self.is_in_wal(&saved.cursor)? =>
             {
-                self.cursor_by_content(name, header, state)?
+                self.cursor_by_content(name, header, state, false)?
             }
-            Noted::Nothing => self.cursor_by_content(name, header, state)?,
+            Noted::Nothing => self.cursor_by_content(name, header, state, true)?,
             // Power failed, and what the WAL held before this file may have been lost and written again.
             Noted::At(..) | Noted::Unreadable => None,
         };
@@ -418,12 +418,14 @@ impl Database {
     }
 
     /// The cursor after a file that was written without noting it: the frames that it says it holds must have exactly the content that
-    /// it has for their pages.
+    /// it has for their pages, and end with a transaction that leaves a database of its size. Other pages may be in it only if the database
+    /// grew by them, or, where `kept`, if they come from before the WAL: not where frames may have been lost and written again.
     fn cursor_by_content(
         &self,
         name: FileName,
         header: &ltx::Header,
         state: &WalState,
+        kept: bool,
     ) -> Result<Option<Cursor>> {
         let salts = crate::wal::Salts(header.wal_salt1, header.wal_salt2);
         let (size, start) = (header.page_size, frame_offset(0, header.page_size));
@@ -446,6 +448,12 @@ impl Database {
             salts,
             ..Cursor::start(&wal)
         };
+        // The frame before ends a transaction: so large the database was.
+        let before = match from.checked_sub(1) {
+            Some(index) => self.wal.frame_header(index, &like)?.map(|f| f.commit),
+            None => None,
+        };
+        let may_lack = |page: ltx::PageNo| kept || before.is_some_and(|size| page.get() > size);
         let mut newest = BTreeMap::new();
         let mut last = None;
         for index in from..to {
@@ -464,7 +472,7 @@ impl Database {
         }
         let same = self.staging.every_page(name, |page, content| {
             let Some(index) = newest.remove(&page) else {
-                return Ok(true); // from before, or one by which the database grew
+                return Ok(may_lack(page));
             };
             let at = frame_offset(index + 1, size) - content.len() as u64;
             let mut stored = vec![0; content.len()];

@@ -1,15 +1,16 @@
 //! Verifies a replica in the background, and heals what is damaged or missing from what is here.
 //!
 //! Owns `META/verified-N.json`, what was proved of replica N. Promises: it reads slowly, never more than the policy's bandwidth, and few
-//! databases of a process at a time; nothing is deleted; each damage is answered once: by the local file of the same content, else by a snapshot of the live database, after
-//! which the newest state can be restored again and what comes later, too.
+//! databases of a process at a time; nothing is deleted; damage is answered by the local file of the same content, each time, else by
+//! one snapshot of the live database, after which the newest state can be restored again and what comes later, too. A hole that
+//! something stands in for already needs none.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use litestream_replica::Level;
-use litestream_replica::env::Env;
+use litestream_replica::env::{Env, Work};
 use ltx::FileName;
 
 use crate::depot::{Depot, MERGED};
@@ -35,24 +36,26 @@ pub(crate) struct Guardian {
 /// What a finding is known by: the next verification reports it again.
 type Known = (Option<Level>, Option<FileName>, &'static str);
 
+/// What was done about findings.
+#[derive(Default)]
+struct Answered {
+    /// For good: nothing more can be done.
+    once: BTreeSet<Known>,
+    /// A file was sent again the last time.
+    sent: BTreeSet<Known>,
+}
+
 impl Guardian {
     /// Runs until the task is aborted.
     pub async fn run(self) {
         let interval = self.policy.verify_interval;
         self.depot.shared.wait_claimed().await;
-        let mut answered: BTreeSet<Known> = BTreeSet::new();
+        let mut answered = Answered::default();
         loop {
             // A tenth of jitter, so that many databases don't come at once.
             let chance = (self.env.entropy.next_u64() >> 32) as f64 / f64::from(u32::MAX);
             let pause = interval.mul_f64(0.95 + 0.1 * chance);
             self.env.clock.sleep_async(pause).await;
-            if self.link.position().is_none() || self.link.progress.borrow().is_down() {
-                continue;
-            }
-            // Many databases are verified one after the other, or together they would take what a limit of each leaves to others.
-            let Ok(_place) = self.env.spawn.background().acquire_owned().await else {
-                return;
-            };
             if let Err(error) = self.round(&mut answered).await {
                 tracing::error!(db = %self.name, replica = self.link.replica.kind(), %error, "validation check failed");
                 self.link.verified(Verified {
@@ -63,9 +66,14 @@ impl Guardian {
         }
     }
 
-    async fn round(&self, answered: &mut BTreeSet<Known>) -> Result<()> {
-        // Slow, and little at once: it takes no place from those who are needed.
+    async fn round(&self, answered: &mut Answered) -> Result<()> {
+        // Many databases are verified one after the other, or together they would take what a limit of each leaves to others.
+        let place = self.env.spawn.places(Work::Background).acquire_owned();
+        let place = place.await.map_err(|_| Error::Closed)?;
         let expected = self.link.position();
+        if expected.is_none() || self.link.progress.borrow().is_down() {
+            return Ok(());
+        }
         let report = {
             let mut memory = Memory::load(&self.env, &self.memory)?;
             let options = Options {
@@ -88,6 +96,7 @@ impl Guardian {
             }
             report?
         };
+        drop(place);
         let damage: Vec<&Finding> = report
             .findings
             .iter()
@@ -105,35 +114,38 @@ impl Guardian {
             damage: damage.iter().map(|f| f.what.clone()).collect(),
             error: None,
         });
+        // What is missing in a hole that is bridged is not here any more either. Whether it still is, is looked at each time.
+        let newest = report.newest.map(|point| point.txid) >= expected;
+        let bridged = |finding: &Finding| newest && finding.kind == Kind::Hole;
         let new: Vec<&Finding> = damage
             .into_iter()
-            .filter(|f| !answered.contains(&known_of(f)))
+            .filter(|f| !answered.once.contains(&known_of(f)) && !bridged(f))
             .collect();
-        // A hole that something stands in for already stays: what is missing in it is not here any more either.
-        let newest = report.newest.map(|point| point.txid) >= expected;
-        let bridged = |finding: &&Finding| newest && finding.kind == Kind::Hole;
-        let new: Vec<&Finding> = new.into_iter().filter(|f| !bridged(f)).collect();
-        let healed = self.heal(&new).await;
+        let healed = self.heal(&new, &answered.sent).await;
         // What is gone may come back and is news then; what could not be healed is tried again.
-        answered.retain(|k| known.contains(k));
-        let sent = healed?;
+        answered.once.retain(|k| known.contains(k));
+        answered.sent = healed?;
         // Whether what went back comes again, and what was sent stays whole, shows the next time.
-        let lasts = |k: &Known| k.2 != Kind::WentBack.word() && !sent.contains(k);
-        answered.extend(known.into_iter().filter(lasts));
+        let lasts = |k: &Known| k.2 != Kind::WentBack.word() && !answered.sent.contains(k);
+        answered
+            .once
+            .extend(new.into_iter().map(known_of).filter(lasts));
         Ok(())
     }
 
-    /// Answers findings; gives those whose file was sent anew.
-    async fn heal(&self, findings: &[&Finding]) -> Result<BTreeSet<Known>> {
+    /// Answers findings; gives those whose file was sent anew. What was `sent` for the same reason the last time did not help.
+    async fn heal(&self, findings: &[&Finding], sent: &BTreeSet<Known>) -> Result<BTreeSet<Known>> {
         let (mut bridge, mut doubt) = (false, false);
-        let mut sent = BTreeSet::new();
+        let mut now_sent = BTreeSet::new();
         for finding in findings {
             match (finding.kind, finding.level, finding.file) {
                 (Kind::WentBack, ..) => doubt = true,
                 (Kind::Damaged | Kind::Unreadable, Some(level), Some(name))
                     if self.send_again(level, name).await? =>
                 {
-                    sent.insert(known_of(finding));
+                    let known = known_of(finding);
+                    bridge |= sent.contains(&known);
+                    now_sent.insert(known);
                 }
                 _ => bridge = true,
             }
@@ -149,7 +161,7 @@ impl Guardian {
             self.depot.snapshot_staged(name);
             self.link.kick.notify_one();
         }
-        Ok(sent)
+        Ok(now_sent)
     }
 
     /// Sends a file anew in the place of its damaged copy, if it is still here.

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use litestream_replica::Level;
-use litestream_replica::env::{Env, UnixMillis};
+use litestream_replica::env::{Env, UnixMillis, Work};
 use ltx::{FileName, Txid};
 
 use crate::depot::MERGED;
@@ -39,7 +39,7 @@ impl Tidy<'_> {
     /// See the module.
     pub fn run(&mut self) -> Result<()> {
         // The worker waits for nobody; what is late comes the next time, unless there is no room until then.
-        let place = self.env.spawn.heavy().try_acquire_owned();
+        let place = self.env.spawn.places(Work::Heavy).try_acquire_owned();
         if place.is_err() && self.bytes()? <= self.bytes_max {
             return Ok(());
         }

@@ -149,7 +149,7 @@ pub(crate) struct State {
     complete_at: Option<Monotonic>,
     attempt_at: Option<Monotonic>,
     failures: u32,
-    pinned: bool,
+    stuck: bool,
     rate: Rate,
     settle: usize,
     look: Duration,
@@ -560,7 +560,7 @@ impl Worker {
         } else {
             self.state.failures.saturating_add(1)
         };
-        self.state.pinned = report.pinned;
+        self.state.stuck = report.pinned || report.slow;
         self.log_checkpoint(&inputs, &report, end.since(now));
         self.shared.checkpointed(&report, end.since(now));
         Ok(())
@@ -572,6 +572,10 @@ impl Worker {
             held_us = hold as u64, took_us = took.as_micros() as u64, "checkpoint");
         if report.pinned && self.state.failures == 10 {
             tracing::warn!(db = %self.name(), frames = inputs.frames, "a long read transaction keeps the wal from being checkpointed");
+        }
+        if report.slow && self.state.failures == 10 {
+            tracing::warn!(db = %self.name(), frames = inputs.frames,
+                "the disk is too slow to empty the wal without holding up writers for seconds; it grows until they pause");
         }
     }
 
@@ -587,7 +591,7 @@ impl Worker {
             page_count_min: self.settings.min_checkpoint_page_count,
             frames_per_second: self.state.rate.frames_per_second,
             failures: self.state.failures,
-            pinned: self.state.pinned,
+            stuck: self.state.stuck,
             since_attempt: self
                 .state
                 .attempt_at

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, assert_same, fill, image};
 use litestream::{Policy, Replicator, Settings, restore};
-use litestream_replica::env::{Clock, HEAVY_MAX, Monotonic, UnixMillis};
+use litestream_replica::env::{Clock, Monotonic, UnixMillis, Work};
 use litestream_replica::faulty::{Faulty, Op, When};
 use litestream_replica::memory::Memory;
 use litestream_replica::{ErrorKind, Level, SharedReplica};
@@ -421,8 +421,11 @@ async fn close_does_not_wait_for_a_merge_that_reads_dead_storage() {
 async fn merges_wait_for_a_place_and_level_0_does_not() {
     let bench = Bench::new();
     let app = bench.app(4096);
-    let places = bench.env.spawn.heavy();
-    let taken = places.acquire_many(HEAVY_MAX as u32).await.unwrap();
+    let places = bench.env.spawn.places(Work::Heavy);
+    let taken = places
+        .acquire_many(Work::Heavy.places() as u32)
+        .await
+        .unwrap();
     let policy = Policy {
         levels: vec![(level(1), Duration::from_millis(50))],
         ..Policy::uploads_only()

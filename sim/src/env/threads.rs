@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
-use litestream_replica::env::{BACKGROUND_MAX, Ended, HEAVY_MAX, Running, Spawn, Task};
+use litestream_replica::env::{Ended, Running, Spawn, Task, Work};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -16,16 +16,15 @@ use crate::sched::{self, FiberId, Process};
 
 pub(super) struct SimSpawn {
     process: Process,
-    heavy: Arc<Semaphore>,
-    background: Arc<Semaphore>,
+    places: [Arc<Semaphore>; 3],
 }
 
 impl SimSpawn {
     pub(super) fn new(process: Process) -> SimSpawn {
         SimSpawn {
             process,
-            heavy: Arc::new(Semaphore::new(HEAVY_MAX)),
-            background: Arc::new(Semaphore::new(BACKGROUND_MAX)),
+            places: [Work::Background, Work::Heavy, Work::Ledger]
+                .map(|work| Arc::new(Semaphore::new(work.places()))),
         }
     }
 }
@@ -115,11 +114,7 @@ impl Spawn for SimSpawn {
         })
     }
 
-    fn heavy(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.heavy)
-    }
-
-    fn background(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.background)
+    fn places(&self, work: Work) -> Arc<Semaphore> {
+        Arc::clone(&self.places[work as usize])
     }
 }

@@ -246,17 +246,30 @@ pub trait Spawn: Send + Sync {
     /// Runs short blocking work where it does not hold up futures; called where [`Spawn::task`] may be. It begins at once, and
     /// goes on if the future is dropped. An error if it panicked or the runtime ends.
     fn offload(&self, work: Box<dyn FnOnce() + Send>) -> Ended;
-    /// The places for work that takes much memory or processor time: [`HEAVY_MAX`] for the whole process, so that a thousand databases
-    /// don't do it all at once. Who comes first gets one first.
-    fn heavy(&self) -> Arc<Semaphore>;
-    /// The same for slow work that may take hours and that nobody waits for: [`BACKGROUND_MAX`] places.
-    fn background(&self) -> Arc<Semaphore>;
+    /// The places for work of a kind in the whole process, so that a thousand databases don't do it all at once.
+    fn places(&self, work: Work) -> Arc<Semaphore>;
 }
 
-/// See [`Spawn::heavy`].
-pub const HEAVY_MAX: usize = 2;
-/// See [`Spawn::background`].
-pub const BACKGROUND_MAX: usize = 4;
+/// Work of which a process does little at once. Nobody who has a place waits for one of an earlier kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// May take hours, slowly, and nobody waits for it: verification.
+    Background,
+    /// Takes much memory or processor time: merges, snapshots.
+    Heavy,
+    /// Reads a slice of a database: page ledgers.
+    Ledger,
+}
+
+impl Work {
+    /// How many places there are.
+    pub const fn places(self) -> usize {
+        match self {
+            Work::Background => 4,
+            Work::Heavy | Work::Ledger => 2,
+        }
+    }
+}
 
 impl dyn Spawn {
     /// [`Spawn::block_on`] for a future with a result.

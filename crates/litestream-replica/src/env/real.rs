@@ -31,8 +31,8 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::{
-    BACKGROUND_MAX, Clock, DirEntry, Disk, Ended, Entropy, Env, File, HEAVY_MAX, Held, Kind,
-    Metadata, Monotonic, Running, Spawn, Task, UnixMillis, Watch, Watcher,
+    Clock, DirEntry, Disk, Ended, Entropy, Env, File, Held, Kind, Metadata, Monotonic, Running,
+    Spawn, Task, UnixMillis, Watch, Watcher, Work,
 };
 
 /// The real machine.
@@ -425,16 +425,12 @@ impl Spawn for RealSpawn {
         })
     }
 
-    fn heavy(&self) -> Arc<Semaphore> {
-        static PLACES: LazyLock<Arc<Semaphore>> =
-            LazyLock::new(|| Arc::new(Semaphore::new(HEAVY_MAX)));
-        Arc::clone(&PLACES)
-    }
-
-    fn background(&self) -> Arc<Semaphore> {
-        static PLACES: LazyLock<Arc<Semaphore>> =
-            LazyLock::new(|| Arc::new(Semaphore::new(BACKGROUND_MAX)));
-        Arc::clone(&PLACES)
+    fn places(&self, work: Work) -> Arc<Semaphore> {
+        static PLACES: LazyLock<[Arc<Semaphore>; 3]> = LazyLock::new(|| {
+            [Work::Background, Work::Heavy, Work::Ledger]
+                .map(|work| Arc::new(Semaphore::new(work.places())))
+        });
+        Arc::clone(&PLACES[work as usize])
     }
 }
 

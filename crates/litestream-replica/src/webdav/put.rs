@@ -130,7 +130,14 @@ async fn rename(
                 moving.by_path.store(true, Ordering::Relaxed);
             }
             StatusCode::NOT_FOUND | StatusCode::CONFLICT if moves < MOVES_MAX => {
-                server.env().clock.sleep_async(LOOK_WAIT * moves).await;
+                // Two that meet must not meet again.
+                let chance = (server.env().entropy.next_u64() % 1000) as u32;
+                let wait = LOOK_WAIT * moves;
+                server
+                    .env()
+                    .clock
+                    .sleep_async(wait / 2 + wait * chance / 1000)
+                    .await;
             }
             StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 return Err(Failed::CanNot(refused(answer).await));

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use litestream_replica::Level;
-use litestream_replica::env::UnixMillis;
+use litestream_replica::env::{UnixMillis, Work};
 use ltx::{Checksum, FileName, Txid};
 
 use super::Database;
@@ -157,10 +157,9 @@ impl Database {
         if self.build_wait() != Some(Duration::ZERO) {
             return Ok(());
         }
-        let now = self.env.clock.monotonic();
         // After a power failure all databases of a process need one, and each is read as a whole.
-        let Ok(_place) = self.env.spawn.heavy().try_acquire_owned() else {
-            self.ledger_again = Some(now + PLACE_RETRY);
+        let Ok(_place) = self.env.spawn.places(Work::Ledger).try_acquire_owned() else {
+            self.ledger_again = Some(self.env.clock.monotonic() + PLACE_RETRY);
             return Ok(());
         };
         match self.build_slice(stop) {
@@ -173,7 +172,7 @@ impl Database {
             Err(error) => {
                 tracing::debug!(db = %self.settings.path.display(), %error, "no ledger can be made, trying again later");
                 self.ledger = State::Lost;
-                self.ledger_again = Some(now + RETRY);
+                self.ledger_again = Some(self.env.clock.monotonic() + RETRY);
                 Ok(())
             }
         }

@@ -29,9 +29,13 @@ const HELD_BYTES_MAX: u64 = 4 << 20;
 const HELD_BYTES_URGENT_MAX: u64 = 12 << 20;
 /// A pass over few frames that takes longer than this shows a disk on which transactions would be held up for too long.
 const HELD_PASS_MAX: Duration = Duration::from_millis(40);
-/// When the WAL has grown large: what is left is done with everybody waiting only if it should take no longer than this, by what a
-/// frame took in the last pass. Applications wait for some seconds before they give up.
+/// When the WAL has grown large: what is left is done with everybody waiting only if it should take no longer than this, by what the
+/// last pass took. The larger the WAL, the longer it may take, but applications give up after some seconds.
 const HELD_URGENT_MAX: Duration = Duration::from_secs(1);
+/// So many times as long at most.
+const HELD_URGENT_FACTOR_MAX: u32 = 5;
+/// What a pass over fewer frames takes is mostly what any pass takes.
+const PASS_FRAMES_MIN: u32 = 16;
 /// So few that no further pass is worth its time.
 const FEW_FRAMES: u32 = 100;
 /// Passes before transactions are held up, each leaving less than the one before.
@@ -44,6 +48,8 @@ pub struct CheckpointReport {
     pub complete: bool,
     /// A reader keeps older frames in use.
     pub pinned: bool,
+    /// On this disk transactions would have to be held up for too long, so a part of the WAL was left.
+    pub slow: bool,
     /// How long transactions were held up, if they were.
     pub held: Option<Duration>,
 }
@@ -60,14 +66,17 @@ impl Database {
         let mut report = CheckpointReport::default();
         let mut left = u32::MAX;
         let (mut took, mut done) = (Duration::ZERO, 0);
-        let held_max = {
+        let (held_max, urgent_max) = {
             let state = self.state()?;
+            let page_size = u64::from(state.page_size.get());
+            let large = u64::from(state.frames) * page_size / HELD_BYTES_URGENT_MAX;
+            let factor = (large as u32).clamp(1, HELD_URGENT_FACTOR_MAX);
             let bytes = if barrier {
                 HELD_BYTES_URGENT_MAX
             } else {
                 HELD_BYTES_MAX
             };
-            (bytes / u64::from(state.page_size.get())) as u32
+            ((bytes / page_size) as u32, HELD_URGENT_MAX * factor)
         };
         for _ in 0..PASSES_MAX {
             let start = self.env.clock.monotonic();
@@ -86,8 +95,13 @@ impl Database {
             }
         }
         // What the last pass took, the next would take with everybody waiting, unless it had much more to do.
-        let quick = took <= HELD_PASS_MAX
-            || (barrier && took.saturating_mul(left) / done.max(1) <= HELD_URGENT_MAX);
+        let expected = took.saturating_mul(left) / done.max(PASS_FRAMES_MIN);
+        let quick = if barrier {
+            expected <= urgent_max
+        } else {
+            took.max(expected) <= HELD_PASS_MAX
+        };
+        report.slow = barrier && left > 0 && !quick && !report.pinned;
         if left > 0 && left <= held_max && quick && !report.pinned {
             report.held = self.gated_pass(stop, each)?;
             if report.held.is_none() && barrier {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use litestream_replica::env::{Env, File};
+use litestream_replica::env::{Env, File, Work};
 use litestream_replica::retry::{Subject, read_all_retrying};
 use litestream_replica::{FileInfo, Level, SharedReplica};
 use ltx::{Decoder, FileName, Header};
@@ -47,7 +47,7 @@ pub(crate) struct Merged {
 
 /// A place for work that costs much, of which a process does little at once; given back when it is dropped.
 pub(crate) async fn heavy_place(env: &Env) -> Result<OwnedSemaphorePermit> {
-    let places = env.spawn.heavy();
+    let places = env.spawn.places(Work::Heavy);
     places.acquire_owned().await.map_err(|_| Error::Closed)
 }
 
