@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use litestream::restore::{self, IntegrityCheck, Request, Target};
 
-use super::stage::{Cut, HEALED_MAX, Played, Stage};
+use super::stage::{HEALED_MAX, Played, Stage};
 use super::{Kind, Point};
 use crate::disk::CutImage;
 use crate::engine::Ask;
 use crate::operator::SECOND;
 use crate::oracle;
-use crate::sched::{self, Nanos};
+use crate::sched;
 use crate::vfs;
 use crate::world::RESTORES;
 
@@ -56,31 +56,22 @@ fn replicated(stage: &mut Stage) -> Played {
     Ok(())
 }
 
-/// Damage at rest is noticed and answered by itself, where the replica is verified.
-fn healed(stage: &Stage) -> Played {
-    let policy = (stage.scene.policy)();
-    if policy.verify_interval.is_zero() {
+/// Damage at rest is noticed and answered by itself, where the replica is verified. Looks seldom, since a look works out all states.
+pub fn healed(stage: &Stage) -> Played {
+    if (stage.scene.policy)().verify_interval.is_zero() {
         return Ok(());
     }
-    if !comes_sound(stage, HEALED_MAX)? {
-        stage
-            .world
-            .violation("O9: what is damaged at rest is not healed".to_owned());
-    }
-    Ok(())
-}
-
-/// Waits until files that no damage has touched lead to the newest state; `false` if that does not come within this time. Looks seldom,
-/// since a look works out all states.
-pub fn comes_sound(stage: &Stage, limit: Nanos) -> Result<bool, Cut> {
-    let until = sched::now() + limit;
+    let until = sched::now() + HEALED_MAX;
     while !oracle::is_newest_sound(&stage.world) {
         if sched::now() > until {
-            return Ok(false);
+            stage
+                .world
+                .violation("O9: what is damaged at rest is not healed".to_owned());
+            break;
         }
         stage.pass(SECOND / 4)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// The engine starts while nobody can tell what the replica holds.

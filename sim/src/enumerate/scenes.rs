@@ -52,6 +52,22 @@ fn replicated(stage: &mut Stage) -> Played {
     stage.ask(Ask::Sync)
 }
 
+/// Rows in the replica, and everything is in the database file.
+fn checkpointed(stage: &mut Stage) -> Played {
+    replicated(stage)?;
+    another_checkpoint(stage, 0)
+}
+
+/// How often the engine brought all of the WAL into the database file.
+fn checkpoints(stage: &Stage) -> u64 {
+    stage.status().counters.checkpoints_complete
+}
+
+/// Waits for a complete checkpoint beyond so many.
+fn another_checkpoint(stage: &Stage, before: u64) -> Played {
+    stage.until("a checkpoint", |stage| checkpoints(stage) > before)
+}
+
 /// What the scene is about can't happen.
 fn not_played(stage: &Stage, why: &str) {
     stage

@@ -23,8 +23,7 @@ impl SimSpawn {
     pub(super) fn new(process: Process) -> SimSpawn {
         SimSpawn {
             process,
-            places: [Work::Background, Work::Heavy, Work::Ledger]
-                .map(|work| Arc::new(Semaphore::new(work.places()))),
+            places: Work::all_places(),
         }
     }
 }

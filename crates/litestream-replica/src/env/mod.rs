@@ -262,6 +262,12 @@ pub enum Work {
 }
 
 impl Work {
+    /// Places for each kind, in order.
+    pub fn all_places() -> [Arc<Semaphore>; 3] {
+        [Work::Background, Work::Heavy, Work::Ledger]
+            .map(|work| Arc::new(Semaphore::new(work.places())))
+    }
+
     /// How many places there are.
     pub const fn places(self) -> usize {
         match self {

@@ -426,10 +426,7 @@ impl Spawn for RealSpawn {
     }
 
     fn places(&self, work: Work) -> Arc<Semaphore> {
-        static PLACES: LazyLock<[Arc<Semaphore>; 3]> = LazyLock::new(|| {
-            [Work::Background, Work::Heavy, Work::Ledger]
-                .map(|work| Arc::new(Semaphore::new(work.places())))
-        });
+        static PLACES: LazyLock<[Arc<Semaphore>; 3]> = LazyLock::new(Work::all_places);
         Arc::clone(&PLACES[work as usize])
     }
 }

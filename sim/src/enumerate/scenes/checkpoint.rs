@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::super::Scene;
 use super::super::app::open;
 use super::super::stage::{Played, Stage};
-use super::{CHANGE, ROW, ROWS, replicated};
+use super::{CHANGE, ROW, ROWS, another_checkpoint, checkpointed, checkpoints};
 use crate::disk::{Class, Fault, Op, Rule};
 use crate::engine::Ask;
 use crate::operator::{SECOND, base_faults};
@@ -26,10 +26,8 @@ pub static SCENES: &[Scene] = &[
         setup: checkpointed,
         act: |stage| {
             stage.sql(ROWS)?;
-            let before = stage.status().counters.checkpoints_complete;
-            stage.until("a checkpoint", |stage| {
-                stage.status().counters.checkpoints_complete > before
-            })?;
+            let before = checkpoints(stage);
+            another_checkpoint(stage, before)?;
             stage.ask(Ask::Sync)
         },
         ..Scene::USUAL
@@ -144,12 +142,4 @@ fn write_and_read(conn: &Connection, readers: bool, enough: &Cell<bool>) -> rusq
         sched::sleep(SECOND / 300);
     }
     Ok(())
-}
-
-/// And everything is in the database file.
-fn checkpointed(stage: &mut Stage) -> Played {
-    replicated(stage)?;
-    stage.until("the first checkpoint", |stage| {
-        stage.status().counters.checkpoints_complete > 0
-    })
 }

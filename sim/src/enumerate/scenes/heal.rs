@@ -8,9 +8,9 @@ use litestream_replica::Level;
 use ltx::FileName;
 
 use super::super::Scene;
-use super::super::ending::comes_sound;
-use super::super::stage::{HEALED_MAX, Played, Stage};
-use super::{CHANGE, ROW, ROWS, replicated};
+use super::super::ending::healed;
+use super::super::stage::{Played, Stage};
+use super::{CHANGE, ROW, ROWS, not_played, replicated};
 use crate::engine::Ask;
 use crate::operator::SECOND;
 use crate::plan::Backend;
@@ -63,11 +63,7 @@ const GUARDED: Scene = Scene {
     snapshots: true,
     policy: guarded,
     act: |stage| {
-        if !comes_sound(stage, HEALED_MAX)? {
-            stage
-                .world
-                .violation("O9: what is damaged at rest is not healed".to_owned());
-        }
+        healed(stage)?;
         stage.sql(ROW)?;
         stage.ask(Ask::Sync)
     },
@@ -143,9 +139,7 @@ fn damaged(stage: &mut Stage, level: u8, which: Which, change: Option<fn(&mut Ve
     };
     match found {
         Some((level, name)) => stage.world.damage(level, name, change),
-        None => stage
-            .world
-            .violation("the scene is not played: no such file".to_owned()),
+        None => not_played(stage, "no such file"),
     }
     Ok(())
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use super::super::Scene;
 use super::super::app::all;
 use super::super::stage::{Played, Stage};
-use super::{CHANGE, ROW, not_played, replicated, settle, staged};
+use super::{
+    CHANGE, ROW, another_checkpoint, checkpointed, checkpoints, not_played, replicated, settle,
+    staged,
+};
 use crate::disk::{Class, CutImage, Fault, Faults, Op, Rule, errno};
 use crate::engine::Ask;
 use crate::operator::{SECOND, base_faults};
@@ -54,11 +57,9 @@ pub static SCENES: &[Scene] = &[
             stage.pass(SECOND / 2)
         },
         act: |stage| {
-            let before = stage.status().counters.checkpoints_complete;
+            let before = checkpoints(stage);
             stage.world.disk.set_faults(base_faults());
-            stage.until("a checkpoint", |stage| {
-                stage.status().counters.checkpoints_complete > before
-            })?;
+            another_checkpoint(stage, before)?;
             stage.ask(Ask::Sync)
         },
         ..Scene::USUAL
@@ -73,14 +74,6 @@ pub static SCENES: &[Scene] = &[
         ..Scene::USUAL
     },
 ];
-
-/// Rows in the replica, and everything is in the database file.
-fn checkpointed(stage: &mut Stage) -> Played {
-    replicated(stage)?;
-    stage.until("the first checkpoint", |stage| {
-        stage.status().counters.checkpoints_complete > 0
-    })
-}
 
 /// These calls on files of the engine fail.
 fn failing(ops: &[Op]) -> Faults {

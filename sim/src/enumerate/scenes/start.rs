@@ -217,9 +217,7 @@ fn lose_or_damage(stage: &mut Stage, bad: fn(&SimDisk, &Path)) {
         .into_iter();
     match files.nth(1) {
         Some((name, _)) => bad(&stage.world.disk, &folder.join(name)),
-        None => stage
-            .world
-            .violation("the scene is not played: nothing is staged".to_owned()),
+        None => not_played(stage, "nothing is staged"),
     }
 }
 
