@@ -288,6 +288,9 @@ fn settings(world: &World) -> Settings {
     settings.checkpoint_interval = Duration::from_secs(rng.pick(&[1, 5, 60]));
     settings.min_checkpoint_page_count = rng.pick(&[2, 5, 10, 30, 1000]);
     settings.capture_bytes_max = rng.pick(&[4096, 64 << 10, 16 << 20]);
+    if world.plan.has(Feature::SlicedLedger) {
+        settings.ledger_slice_bytes = world.plan.rng(914, 0).pick(&[1024, 4096, 16 << 10]);
+    }
     settings.busy_timeout = Duration::from_millis(rng.pick(&[0, 100, 1000]));
     settings
 }

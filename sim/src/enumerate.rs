@@ -19,6 +19,7 @@ use std::time::Duration;
 use litestream::Policy;
 
 use crate::operator::base_faults;
+use crate::oracle;
 use crate::plan::{Backend, Feature, Plan};
 use crate::sched::{self, Config};
 use crate::vfs;
@@ -46,8 +47,12 @@ pub struct Scene {
     pub snapshots: bool,
     /// There is no second replica, whatever the seed says.
     pub alone: bool,
+    /// Undisturbed, nothing but SQLite touches the database and no call fails: the engine never has to doubt the WAL.
+    pub calm: bool,
     /// A checkpoint at least this often; zero: never by time.
     pub checkpoint_interval: Duration,
+    /// Bytes of the database that are read at a time while its page ledger is built.
+    pub ledger_slice_bytes: u32,
     /// What the engine makes of the replica.
     pub policy: fn() -> Policy,
     /// What comes before.
@@ -67,7 +72,9 @@ impl Scene {
         capture_bytes_max: 16 << 20,
         snapshots: false,
         alone: false,
+        calm: false,
         checkpoint_interval: Duration::ZERO,
+        ledger_slice_bytes: 32 << 20,
         policy: Policy::uploads_only,
         setup: |_| Ok(()),
         act: |_| Ok(()),
@@ -97,6 +104,7 @@ pub struct Outcome {
 /// Plays a scene, undisturbed or with trouble at one point.
 pub fn play(scene: &'static Scene, point: Option<Point>, options: Options) -> Outcome {
     vfs::register();
+    crate::log::keep();
     let outcome: Rc<RefCell<Outcome>> = Rc::default();
     let result = Rc::clone(&outcome);
     let config = Config {
@@ -119,8 +127,12 @@ pub fn play(scene: &'static Scene, point: Option<Point>, options: Options) -> Ou
         outcome.violations = world.violations();
     });
     vfs::uninstall();
+    let said = crate::log::said();
     let mut outcome = outcome.take();
     outcome.trace_hash = report.trace_hash;
+    if scene.calm && point.is_none() {
+        outcome.violations.extend(oracle::undoubted(&said));
+    }
     let ends = [
         report.panic.map(|what| format!("panic: {what}")),
         report.deadlock.map(|what| format!("deadlock: {what}")),

@@ -152,6 +152,13 @@ fn second(world: &World, acks: &[Ack], env: &litestream_replica::env::Env) {
     }
 }
 
+/// O13: the second line of defence was not needed, where nothing but SQLite touches the database and no call fails.
+pub fn undoubted(said: &[String]) -> Option<String> {
+    let doubt = |text: &&String| text.contains("changed while it was read");
+    let what = said.iter().find(doubt)?;
+    Some(format!("O13: the WAL was not held: {what}"))
+}
+
 /// O5: whatever was deleted, the newest state from before each moment that is promised is still there.
 fn window(world: &World) {
     let (policy, plan) = (&world.policy, &world.plan);

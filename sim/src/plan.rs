@@ -89,10 +89,14 @@ features! {
     SlowDisk Disk 150 "Calls on the files of the database take long now and then.",
     Guarded Work 100 "The replica is verified in the background.",
     DamagedReplica Storage 500 "And files of it are flipped, cut short or lost at rest.",
+    SlicedLedger Work 200 "The page ledger is built a few pages at a time.",
 }
 
-/// They have a generator of their own, so that a seed from before they were there is still the same episode where they are not drawn.
-const DRAWN_APART: [Feature; 2] = [Feature::Guarded, Feature::DamagedReplica];
+/// Drawn each by its own generators, so that a seed from before they were there is still the same episode where they are not drawn.
+const DRAWN_APART: [&[Feature]; 2] = [
+    &[Feature::Guarded, Feature::DamagedReplica],
+    &[Feature::SlicedLedger],
+];
 
 /// Where the replica lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,14 +147,16 @@ impl Plan {
     /// The plan of a seed.
     pub fn of_seed(seed: u64) -> Plan {
         let mut rng = Rng::of(seed, &[u64::MAX]);
-        let (later, sooner): (Vec<Feature>, Vec<Feature>) =
-            Feature::ALL.iter().partition(|f| DRAWN_APART.contains(f));
-        let mut features: BTreeSet<Feature> = sooner
-            .into_iter()
-            .filter(|feature| rng.chance(feature.per_mille()))
+        let apart = DRAWN_APART.concat();
+        let mut features: BTreeSet<Feature> = Feature::ALL
+            .iter()
+            .copied()
+            .filter(|feature| !apart.contains(feature) && rng.chance(feature.per_mille()))
             .collect();
-        let mut apart = Rng::of(seed, &[u64::MAX - 1]);
-        features.extend(later.into_iter().filter(|f| apart.chance(f.per_mille())));
+        for (number, drawn) in (1..).zip(DRAWN_APART) {
+            let mut rng = Rng::of(seed, &[u64::MAX - number]);
+            features.extend(drawn.iter().filter(|f| rng.chance(f.per_mille())));
+        }
         let mut plan = Plan {
             seed,
             page_size: 512 << rng.pick(&[0, 0, 1, 1, 1, 2, 3, 3, 3, 7]),

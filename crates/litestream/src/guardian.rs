@@ -117,9 +117,11 @@ impl Guardian {
         // What is missing in a hole that is bridged is not here any more either. Whether it still is, is looked at each time.
         let newest = report.newest.map(|point| point.txid) >= expected;
         let bridged = |finding: &Finding| newest && finding.kind == Kind::Hole;
+        // What answered a finding may be damaged or lost by now, too.
+        let is_answered = |finding: &Finding| newest && answered.once.contains(&known_of(finding));
         let new: Vec<&Finding> = damage
             .into_iter()
-            .filter(|f| !answered.once.contains(&known_of(f)) && !bridged(f))
+            .filter(|f| !is_answered(f) && !bridged(f))
             .collect();
         let healed = self.heal(&new, &answered.sent).await;
         // What is gone may come back and is news then; what could not be healed is tried again.

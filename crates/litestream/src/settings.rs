@@ -26,6 +26,8 @@ pub struct Settings {
     pub vfs: Option<String>,
     /// Page content kept in memory while a file is made of it. A larger transaction is read twice instead.
     pub capture_bytes_max: usize,
+    /// Bytes of the database that are read at a time while its page ledger is built.
+    pub ledger_slice_bytes: u32,
     /// What its replicas are to hold.
     pub policy: Policy,
     /// Local files: what waits for a replica, and copies of what is there. More is not kept, but for the newest file and one snapshot;
@@ -47,6 +49,7 @@ impl Settings {
             busy_timeout: Duration::from_secs(1),
             vfs: None,
             capture_bytes_max: 16 << 20,
+            ledger_slice_bytes: 32 << 20,
             policy: Policy::default(),
             local_bytes_max: 1 << 30,
         }

@@ -10,7 +10,7 @@ mod start;
 mod sync;
 mod upkeep;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ltx::FileName;
 
@@ -90,6 +90,11 @@ fn staged(stage: &Stage, level: u8) -> Vec<FileName> {
     names
         .filter_map(|(name, _)| name.to_str().and_then(FileName::parse))
         .collect()
+}
+
+/// The page ledger.
+fn ledger() -> PathBuf {
+    Path::new(STATE).join("ledger")
 }
 
 /// O5: what was staged is in the replica TXID by TXID, and no snapshot stands in for it, unless local files may have suffered.

@@ -175,6 +175,7 @@ impl Stage {
         settings.checkpoint_interval = self.scene.checkpoint_interval;
         settings.min_checkpoint_page_count = self.scene.checkpoint_pages;
         settings.capture_bytes_max = self.scene.capture_bytes_max;
+        settings.ledger_slice_bytes = self.scene.ledger_slice_bytes;
         settings
     }
 

@@ -20,7 +20,7 @@ use std::sync::Once;
 
 use switch::Stack;
 pub use timer::{Timer, timer};
-pub use wait::{block_on, join, park, sleep, unpark};
+pub use wait::{block_on, cut_in, join, park, sleep, unpark};
 use world::{Next, State, World};
 
 /// Virtual monotonic time since the start of the episode.

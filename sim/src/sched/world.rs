@@ -72,6 +72,8 @@ pub(super) struct World {
     timers: BTreeMap<(Nanos, u64), Waker>,
     timers_made: u64,
     next: Option<FiberId>,
+    /// Is given the turn at the next step.
+    urgent: Option<FiberId>,
     dead: Vec<Process>,
     ending: bool,
     streak: u32,
@@ -97,6 +99,7 @@ impl World {
             timers: BTreeMap::new(),
             timers_made: 0,
             next: None,
+            urgent: None,
             dead: Vec::new(),
             ending: false,
             streak: 0,
@@ -161,6 +164,14 @@ impl World {
             self.make_runnable(id);
             return true;
         }
+        if let Some(urgent) = self.urgent.take()
+            && let Some(at) = self.runnable.iter().position(|(other, _)| *other == urgent)
+        {
+            self.runnable.remove(at);
+            self.next = Some(urgent);
+            self.make_runnable(id);
+            return true;
+        }
         if self.runnable.is_empty() {
             return false;
         }
@@ -212,6 +223,12 @@ impl World {
             }
             State::Runnable | State::Running | State::Called => fiber.token = true,
         }
+    }
+
+    /// See [`super::cut_in`].
+    pub(super) fn cut_in(&mut self, id: FiberId) {
+        self.unpark(id);
+        self.urgent = Some(id);
     }
 
     /// Unparks the running fiber when `id` has ended. `false` if it has.

@@ -218,6 +218,11 @@ method!(
         if open.shm_lock(first as usize, count as usize, flags)? {
             open.stage.published(&open.path);
         }
+        let given_up = ffi::SQLITE_SHM_UNLOCK | ffi::SQLITE_SHM_EXCLUSIVE;
+        if flags & given_up == given_up {
+            let slots = first as usize..(first + count) as usize;
+            open.stage.unlocked(&slots);
+        }
         Ok(())
     }
 );

@@ -22,13 +22,14 @@ mod wal;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 
 use rusqlite::ffi;
 
 use crate::disk::{CutImage, SimDisk};
-use crate::sched::{self, Process};
+use crate::sched::{self, FiberId, Nanos, Process};
 pub use global::register;
 pub use image::{Image, committed_image};
 use lock::InodeInfo;
@@ -36,6 +37,12 @@ use regions::Regions;
 
 /// The name of the VFS.
 pub const NAME: &str = "sim";
+
+/// The lock of the WAL index that who checkpoints takes.
+pub const CHECKPOINT_LOCK: usize = 1;
+
+/// The first of the locks of the WAL index that transactions hold to read it; of the last four each bears a mark.
+pub const READ_LOCK: usize = 3;
 
 /// Is told when others may see a new state of a database. Called without yields; it must not yield, and not call SQLite.
 pub trait Observer {
@@ -60,6 +67,15 @@ struct Stage {
     databases: RefCell<BTreeSet<PathBuf>>,
     /// Power cuts so far.
     boot: Cell<u64>,
+    /// See [`wait_for_unlock`].
+    waiting: RefCell<Vec<Waiting>>,
+}
+
+/// Who waits for a lock of a WAL index to be given up.
+struct Waiting {
+    fiber: FiberId,
+    slot: usize,
+    told: Rc<Cell<bool>>,
 }
 
 thread_local! {
@@ -78,6 +94,7 @@ pub fn install(disk: SimDisk, observer: Option<Rc<dyn Observer>>) {
         memory: RefCell::default(),
         databases: RefCell::default(),
         boot: Cell::default(),
+        waiting: RefCell::default(),
     };
     STAGE.with(|slot| *slot.borrow_mut() = Some(Rc::new(stage)));
     let seed = if sched::in_world() {
@@ -128,6 +145,18 @@ impl Stage {
         for database in all {
             self.published(&database);
         }
+    }
+
+    /// Exclusive locks of a WAL index were given up.
+    fn unlocked(&self, slots: &Range<usize>) {
+        self.waiting.borrow_mut().retain(|waiting| {
+            let hit = slots.contains(&waiting.slot);
+            if hit {
+                waiting.told.set(true);
+                sched::cut_in(waiting.fiber);
+            }
+            !hit
+        });
     }
 
     fn regions(&self) -> Vec<Rc<Regions>> {
@@ -197,6 +226,27 @@ pub fn tear_index(disk: &SimDisk, database: &Path) -> bool {
     *byte ^= 1;
     regions.restore(&bytes);
     true
+}
+
+/// Waits until somebody gives up this exclusive lock of a WAL index, and goes on before he does: the narrowest moment there is, which
+/// chance hits once in many thousand episodes. `false` if that does not happen in time. Not below C code.
+pub fn wait_for_unlock(slot: usize, limit: Nanos) -> bool {
+    let Some(stage) = stage() else { return false };
+    let (fiber, told) = (sched::current(), Rc::new(Cell::new(false)));
+    stage.waiting.borrow_mut().push(Waiting {
+        fiber,
+        slot,
+        told: Rc::clone(&told),
+    });
+    let until = sched::now().saturating_add(limit);
+    while !told.get() && sched::now() < until && !sched::is_dead() {
+        sched::park(Some(until));
+    }
+    stage
+        .waiting
+        .borrow_mut()
+        .retain(|waiting| waiting.fiber != fiber);
+    told.get()
 }
 
 /// The caller's process; outside of episodes all is one.

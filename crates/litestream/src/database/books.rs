@@ -17,8 +17,6 @@ use crate::error::{Error, Result};
 use crate::ledger::{Build, Entry, Ledger, State};
 use crate::sqlite::WalState;
 
-/// Bytes of the database that are read at a time while a ledger is built.
-const SLICE_BYTES: u32 = 32 << 20;
 /// So many files at most complete a ledger; behind more, building it anew is as good.
 const COMPLETE_MAX: u64 = 64;
 /// After a failure, a ledger is tried again so much later.
@@ -199,7 +197,7 @@ impl Database {
             ),
         };
         if build.next() <= position.commit {
-            let pages = (SLICE_BYTES / position.page_size.get()).max(1);
+            let pages = (self.settings.ledger_slice_bytes / position.page_size.get()).max(1);
             let from = build.next();
             let sums = self
                 .capture_parts(stop)

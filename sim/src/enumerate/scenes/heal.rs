@@ -57,6 +57,18 @@ pub static SCENES: &[Scene] = &[
         setup: |stage| damaged(stage, 9, Which::Last, Some(FLIPPED)),
         ..GUARDED
     },
+    Scene {
+        name: "heal-what-stands-in-lost",
+        setup: |stage| {
+            damaged(stage, 0, Which::First, Some(CUT))?;
+            healed(stage)?;
+            // So that the first damage has been told of once more.
+            stage.pass(3 * SECOND)?;
+            damage(stage, 9, Which::Last, None);
+            Ok(())
+        },
+        ..GUARDED
+    },
 ];
 
 const GUARDED: Scene = Scene {
@@ -129,6 +141,11 @@ fn damaged(stage: &mut Stage, level: u8, which: Which, change: Option<fn(&mut Ve
             stage.ask(Ask::Retain(Duration::ZERO))?;
         }
     }
+    damage(stage, level, which, change);
+    Ok(())
+}
+
+fn damage(stage: &Stage, level: u8, which: Which, change: Option<fn(&mut Vec<u8>)>) {
     let stored = stage.world.stored();
     let files = stored.keys().filter(|(at, ..)| at.get() == level);
     let mut names = files.map(|&(at, min, max)| (at, FileName { min, max }));
@@ -141,5 +158,4 @@ fn damaged(stage: &mut Stage, level: u8, which: Which, change: Option<fn(&mut Ve
         Some((level, name)) => stage.world.damage(level, name, change),
         None => not_played(stage, "no such file"),
     }
-    Ok(())
 }

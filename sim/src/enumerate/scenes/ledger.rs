@@ -1,14 +1,14 @@
 //! Starts on a page ledger that does not belong to what else is there.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::Scene;
 use super::super::app::all;
 use super::super::stage::Stage;
-use super::{CHANGE, MANY_ROWS, ROW, not_played, replicated};
+use super::{CHANGE, MANY_ROWS, ROW, ledger, not_played, replicated};
 use crate::engine::Ask;
 use crate::operator::SECOND;
-use crate::world::{DATABASE, STATE};
+use crate::world::DATABASE;
 
 /// Two contents of the same size for the same row, so that its page is byte for byte as it was when it gets the first one again.
 const ONES: &str =
@@ -90,10 +90,6 @@ pub static SCENES: &[Scene] = &[
         ..Scene::USUAL
     },
 ];
-
-fn ledger() -> PathBuf {
-    Path::new(STATE).join("ledger")
-}
 
 /// The checksum of every page is wrong in the ledger, each in its own way, so that no few of them cancel out. Its head is as it was.
 fn damage(stage: &Stage) {
