@@ -71,6 +71,12 @@ impl Model {
     }
 }
 
+/// Of a file, if its header can be read.
+pub fn page_size(bytes: &[u8]) -> Option<ltx::PageSize> {
+    let header = bytes.first_chunk::<{ ltx::HEADER_SIZE }>()?;
+    Some(ltx::Header::decode(header).ok()?.page_size)
+}
+
 /// Whether all of a file can be read, with all checksums.
 pub fn is_whole(bytes: &[u8]) -> bool {
     let read = || -> ltx::Result<()> {

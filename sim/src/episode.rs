@@ -293,6 +293,7 @@ fn healed(world: &World) {
     while world.plan.has(Feature::DamagedReplica) && !oracle::is_newest_sound(world) {
         if sched::now() > until {
             world.violation("O9: what is damaged at rest is not healed".to_owned());
+            world.note(sched::who_waits);
             return;
         }
         sched::sleep(SECOND);

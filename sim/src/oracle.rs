@@ -122,13 +122,23 @@ pub fn quiet(world: &World, acks: &[Ack]) {
     unharmed(world, acks);
 }
 
-/// Whether the newest state can be made of files that no damage has touched: they lead to it without a hole.
+/// Whether the newest state can be made of files that no damage has touched: they lead to it without a hole, and with the page size that
+/// it has.
 pub fn is_newest_sound(world: &World) -> bool {
     let sound = world.sound();
+    let Some(page_size) = sound
+        .iter()
+        .max_by_key(|((.., max), _)| *max)
+        .and_then(|(_, bytes)| chain::page_size(bytes))
+    else {
+        return false;
+    };
     let mut reached = ltx::Txid::ZERO;
     while let Some(further) = sound
-        .keys()
-        .filter(|(_, min, max)| *min <= reached.next() && *max > reached)
+        .iter()
+        .filter(|((_, min, max), _)| *min <= reached.next() && *max > reached)
+        .filter(|(_, bytes)| chain::page_size(bytes) == Some(page_size))
+        .map(|(key, _)| key)
         .map(|(.., max)| *max)
         .max()
     {

@@ -141,7 +141,7 @@ impl Database {
         self.open_ledger(local);
         // Nor must a number whose file is gone while the note of it is still there.
         let noted = match self.staging.noted()? {
-            Noted::At(txid, _) if newest.is_none() => txid,
+            Noted::At(txid, _) | Noted::Number(txid, _) if newest.is_none() => txid,
             _ => Txid::ZERO,
         };
         let ahead = ahead.max(noted);
@@ -190,7 +190,7 @@ impl Database {
         self.base = base;
         self.base_page_size = page_size.or(current).or(self.base_page_size);
         self.ledger = ledger::State::Lost;
-        self.staging.clear()
+        self.staging.clear(base)
     }
 
     /// Whether what is staged continues the replica's end at `txid`, or nothing up to there is staged and what comes next begins with a
@@ -397,9 +397,13 @@ impl Database {
             {
                 self.cursor_by_content(name, header, state, false)?
             }
+            Noted::Number(_, noted) if noted.is_some() && noted == boot => {
+                same_boot = true;
+                self.cursor_by_content(name, header, state, true)?
+            }
             Noted::Nothing => self.cursor_by_content(name, header, state, true)?,
             // Power failed, and what the WAL held before this file may have been lost and written again.
-            Noted::At(..) | Noted::Unreadable => None,
+            Noted::At(..) | Noted::Number(..) | Noted::Unreadable => None,
         };
         Ok(LastFile {
             page_size: header.page_size,

@@ -284,6 +284,15 @@ impl Link {
         self.progress.send_modify(|p| p.snapshots.ended(failed));
     }
 
+    /// Nothing is left that could not be sent.
+    pub fn no_snapshot_waits(&self) {
+        let failed = self.progress.borrow().snapshots.failed;
+        if failed {
+            self.note_failure(1, None);
+            self.progress.send_modify(|p| p.snapshots.failed = false);
+        }
+    }
+
     fn note_failure(&self, which: usize, error: Option<crate::Error>) -> bool {
         let failed = error.is_some();
         let mut failures = self.failures.lock();

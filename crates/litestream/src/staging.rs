@@ -224,6 +224,14 @@ impl Staging {
                     .map_err(Error::io("sync directory", dir))?;
             }
         }
+        let number = |path: &PathBuf| {
+            let in_l0 = path.starts_with(self.level_dir(Level::L0));
+            let name = path.file_name()?.to_str().filter(|_| in_l0)?;
+            FileName::parse(name).map(|name| name.max)
+        };
+        if let Some(newest) = self.unsynced.iter().filter_map(number).max() {
+            self.doubts.note(&self.meta, newest);
+        }
         self.unsynced.clear();
         Ok(())
     }
@@ -268,11 +276,14 @@ impl Staging {
     }
 
     /// Removes every staged file: local history that the replica has overtaken or that can't be continued. For good: after a power
-    /// failure they would seem to be of the history that goes by their numbers then.
-    pub fn clear(&mut self) -> Result<()> {
+    /// failure they would seem to be of the history that goes by their numbers then. What stays is a note of the number that the next
+    /// file must come after: one that was given may still be on its way to a replica.
+    pub fn clear(&mut self, number: Txid) -> Result<()> {
         self.unsynced.clear();
         self.noted_durably = false;
-        remove_if_there(&self.env, &self.cursor_path())?;
+        self.note(&note::encode_number(number, self.env.clock.boot()))?;
+        // The next one stands for a file.
+        self.noted_durably = false;
         remove_if_there(&self.env, &self.ledger_path())?;
         for level in Level::all() {
             let dir = self.level_dir(level);
@@ -335,8 +346,13 @@ impl Staging {
             },
             boot: self.env.clock.boot(),
         };
+        self.note(&c.encode(txid))
+    }
+
+    /// Puts a note in the place of the one before. The first of a process is durable: from then on there is a note also after a power
+    /// failure, though perhaps an old one, which tells that the files are ours, and where the WAL can be trusted.
+    fn note(&mut self, line: &str) -> Result<()> {
         let path = self.cursor_path();
-        let line = c.encode(txid);
         let temp = self.meta.join(format!(
             "cursor.{:016x}{TEMP_SUFFIX}",
             self.env.entropy.next_u64()
@@ -360,12 +376,7 @@ impl Staging {
             Error::io("write", &path)(e)
         })?;
         if !self.noted_durably {
-            // From now on there is a note also after a power failure, though perhaps an old one: it tells that the files
-            // are ours, and where the WAL can be trusted.
-            self.env
-                .disk
-                .sync_dir(&self.meta)
-                .map_err(Error::io("sync directory", &self.meta))?;
+            self.sync_dir(&self.meta)?;
             self.noted_durably = true;
         }
         Ok(())
@@ -399,8 +410,7 @@ impl Staging {
             .read_at(&mut buf, 0)
             .map_err(Error::io("read", &path))?;
         let line = std::str::from_utf8(&buf[..n]).ok();
-        let noted = line.and_then(SavedCursor::parse);
-        Ok(noted.map_or(Noted::Unreadable, |(txid, saved)| Noted::At(txid, saved)))
+        Ok(line.map_or(Noted::Unreadable, Noted::parse))
     }
 
     /// What a staged file says of itself.

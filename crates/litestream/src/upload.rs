@@ -220,6 +220,10 @@ impl Uploader {
         names.retain(|name| name.max <= at);
         let next = names.first().copied();
         self.link.set_alongside(names);
+        if next.is_none() && self.alongside.is_idle() {
+            // What could not be sent is not here any more: nothing is to be tried again.
+            self.link.no_snapshot_waits();
+        }
         let now = self.env.clock.monotonic();
         self.retry = self.retry.filter(|at| *at > now);
         if let Some(name) = next.filter(|_| self.retry.is_none())

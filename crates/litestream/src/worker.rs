@@ -389,7 +389,9 @@ impl Worker {
                     claim => break claim?,
                 }
             };
-            self.state.claim = Some(claim.ok_or_else(|| Error::NoDatabase(path.clone()))?);
+            let claim = claim.ok_or_else(|| Error::NoDatabase(path.clone()))?;
+            self.doubts.inherit(&self.settings.meta_path)?;
+            self.state.claim = Some(claim);
             self.shared.claimed();
         }
         Ok(())

@@ -50,6 +50,17 @@ pub(super) enum Change {
     Remove(Key),
 }
 
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Change::Put((level, min, max), version) => {
+                write!(f, "{level}/{min}-{max} of {} bytes", version.bytes.len())
+            }
+            Change::Remove((level, min, max)) => write!(f, "no {level}/{min}-{max}"),
+        }
+    }
+}
+
 /// Names a change on its way: when it takes effect, and a running number.
 pub(super) type Ticket = (Nanos, u64);
 
@@ -84,6 +95,12 @@ impl Store {
                 return;
             }
             let ((due, _), change) = entry.remove_entry();
+            if crate::log::is_on() {
+                crate::log::line(&format!(
+                    "  storage: {change} in effect at {:.6}",
+                    due as f64 / 1e9
+                ));
+            }
             let before = matches!(change, Change::Remove(_)).then(|| self.oldest());
             self.apply(due, change, memory);
             if let Some(Some((was, _))) = before

@@ -233,8 +233,11 @@ impl Crew {
         let local = replica.local_path(file.level, file.name).is_some();
         let cores = env.spawn.parallelism().max(1);
         // With one core everything happens in one fixed order.
-        let limit = if local || cores == 1 {
+        let limit = if cores == 1 {
             cores
+        } else if local {
+            // While some wait for the disk the others work.
+            2 * cores
         } else {
             THREADS_MAX
         };

@@ -1,25 +1,32 @@
 //! Making staged files durable, in truth.
 //!
-//! After a failed fsync the system counts as written what may be lost, and the next fsync succeeds, whoever calls it. Promise: a file
-//! counts as durable only if no fsync of it ever failed, or a durable copy of its bytes has taken its place since.
+//! After a failed fsync the system counts as written what may be lost, and the next fsync succeeds, whoever calls it, also a later
+//! process. Promise: a file counts as durable only if no fsync of it ever failed, or a durable copy of its bytes has taken its place
+//! since. Of what an earlier process left only those level-0 files are known to be durable that it noted (`META/durable`: a TXID, and
+//! the start of the machine); others are written again where there is room for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use litestream_replica::Level;
 use litestream_replica::env::{Env, UnixMillis};
-use ltx::FileName;
+use ltx::{FileName, Txid};
 use parking_lot::Mutex;
 
-use super::{Maker, Reader, verify};
+use super::note::{Noted, encode_number};
+use super::{Maker, Reader, list_level, verify};
+use crate::depot::MERGED;
 use crate::error::{Error, Result};
 
 /// Copied at once.
 const COPY_BYTES: usize = 1 << 20;
 /// Between two looks at a file that somebody else is making durable.
 const PAUSE: Duration = Duration::from_millis(1);
+/// In the state folder.
+const NOTE: &str = "durable";
 
 /// Files in doubt; shared by all who make staged files durable.
 #[derive(Clone)]
@@ -27,6 +34,8 @@ pub struct Doubts {
     env: Env,
     maker: Maker,
     known: Arc<Mutex<BTreeMap<PathBuf, Doubt>>>,
+    /// Left by an earlier process, of which nobody knows whether an fsync failed.
+    inherited: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,6 +53,49 @@ impl Doubts {
             env: env.clone(),
             maker: Maker::private(env),
             known: Arc::default(),
+            inherited: Arc::default(),
+        }
+    }
+
+    /// Takes over what an earlier process left in the state folder `meta`. Once, before anything is made there.
+    pub fn inherit(&self, meta: &Path) -> Result<()> {
+        let durable = self.noted(meta).unwrap_or(Txid::ZERO);
+        let mut inherited = BTreeSet::new();
+        for level in [Level::L0, MERGED, Level::SNAPSHOT] {
+            let dir = meta.join("ltx").join(level.to_string());
+            let names = list_level(&self.env, &dir)?.into_iter();
+            // A number of level 0 is given once; the others may have been made after what is noted.
+            let names = names.filter(|name| level != Level::L0 || name.max > durable);
+            inherited.extend(names.map(|name| dir.join(name.to_string())));
+        }
+        *self.inherited.lock() = inherited;
+        Ok(())
+    }
+
+    /// Notes that all level-0 files up to this one are durable. A later process does without the note, but writes more.
+    pub fn note(&self, meta: &Path, txid: Txid) {
+        let (disk, path) = (&self.env.disk, meta.join(NOTE));
+        let file = match disk.open_rw(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                disk.create_new(&path, self.maker.mode)
+            }
+            file => file,
+        };
+        let line = encode_number(txid, self.env.clock.boot());
+        if let Err(error) = file.and_then(|file| file.write_at(line.as_bytes(), 0)) {
+            tracing::debug!(path = %path.display(), %error, "cannot note what is durable");
+        }
+    }
+
+    /// Up to where level 0 was noted to be durable since the start of the machine. Before it the system's memory was another one.
+    fn noted(&self, meta: &Path) -> Option<Txid> {
+        let mut line = [0; 64];
+        let file = self.env.disk.open(&meta.join(NOTE)).ok()?;
+        let len = file.read_at(&mut line, 0).ok()?;
+        let boot = self.env.clock.boot();
+        match Noted::parse(std::str::from_utf8(&line[..len]).ok()?) {
+            Noted::Number(txid, noted) if noted.is_some() && noted == boot => Some(txid),
+            _ => None,
         }
     }
 
@@ -93,6 +145,18 @@ impl Doubts {
             }
         };
         let mut cause = None;
+        if !claim.failed && self.inherited.lock().contains(path) {
+            match self.write_again(path) {
+                Ok(()) => {
+                    self.inherited.lock().remove(path);
+                    return Ok(());
+                }
+                // Perhaps for want of room; most likely nothing is wrong with it.
+                Err(error) => {
+                    tracing::debug!(path = %path.display(), %error, "a file of an earlier process cannot be written again");
+                }
+            }
+        }
         if !claim.failed {
             match file.sync() {
                 Ok(()) => return Ok(()),

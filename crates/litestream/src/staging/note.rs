@@ -37,6 +37,33 @@ pub enum Noted {
     Unreadable,
     /// The position after this TXID.
     At(Txid, SavedCursor),
+    /// Nothing was staged, and what comes must have higher numbers than this; with the start of the machine in which it was noted.
+    Number(Txid, Option<u128>),
+}
+
+impl Noted {
+    /// What a line says.
+    pub fn parse(line: &str) -> Noted {
+        if let Some((txid, saved)) = SavedCursor::parse(line) {
+            return Noted::At(txid, saved);
+        }
+        let number = || {
+            let (txid, boot) = line.strip_suffix('\n')?.split_once(' ')?;
+            Some(Noted::Number(txid.parse().ok()?, parse_boot(boot)?))
+        };
+        number().unwrap_or(Noted::Unreadable)
+    }
+}
+
+/// The line that notes a number, and the start of the machine.
+pub fn encode_number(number: Txid, boot: Option<u128>) -> String {
+    format!("{number} {:032x}\n", boot.unwrap_or_default())
+}
+
+/// `Some(None)` if it was not known.
+fn parse_boot(text: &str) -> Option<Option<u128>> {
+    let boot = u128::from_str_radix(text, 16).ok()?;
+    Some(Some(boot).filter(|boot| *boot != 0))
 }
 
 impl SavedCursor {
@@ -109,7 +136,7 @@ impl SavedCursor {
             cursor,
             change: change.parse().ok()?,
             database,
-            boot: Some(u128::from_str_radix(boot, 16).ok()?).filter(|boot| *boot != 0),
+            boot: parse_boot(boot)?,
         };
         Some((txid, saved))
     }
