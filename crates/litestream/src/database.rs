@@ -134,14 +134,14 @@ impl Database {
         // A snapshot whose file is gone may be on its way to a replica by now: its number must not be given to something else.
         let snapshots = self.staging.list_of(Level::SNAPSHOT)?;
         let ahead = snapshots.iter().map(|name| name.max).fold(ahead, Txid::max);
-        self.staging.remove_snapshots_after(local)?;
         self.base = local;
         let page_size = newest.map(|(_, header)| header.page_size);
         self.base_page_size = page_size.or(ahead_page_size);
         self.open_ledger(local);
         // Nor must a number whose file is gone while the note of it is still there.
         let noted = match self.staging.noted()? {
-            Noted::At(txid, _) | Noted::Number(txid, _) if newest.is_none() => txid,
+            Noted::At(txid, _) if newest.is_none() => txid,
+            Noted::Number(txid, _) => txid,
             _ => Txid::ZERO,
         };
         let ahead = ahead.max(noted);
@@ -397,7 +397,7 @@ impl Database {
             {
                 self.cursor_by_content(name, header, state, false)?
             }
-            Noted::Number(_, noted) if noted.is_some() && noted == boot => {
+            Noted::Number(txid, noted) if name.max > txid && noted.is_some() && noted == boot => {
                 same_boot = true;
                 self.cursor_by_content(name, header, state, true)?
             }

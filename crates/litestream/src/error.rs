@@ -126,6 +126,11 @@ impl Error {
         move |source| Error::Io { what, path, source }
     }
 
+    /// A local file is not what was written.
+    pub(crate) fn is_corrupt_file(&self) -> bool {
+        matches!(self, Error::Staged { source, .. } if source.is_corrupt())
+    }
+
     /// Whether the local disk is full.
     pub fn is_disk_full(&self) -> bool {
         match self {

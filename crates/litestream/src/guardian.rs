@@ -117,8 +117,18 @@ impl Guardian {
         // What is missing in a hole that is bridged is not here any more either. Whether it still is, is looked at each time.
         let newest = report.newest.map(|point| point.txid) >= expected;
         let bridged = |finding: &Finding| newest && finding.kind == Kind::Hole;
-        // What answered a finding may be damaged or lost by now, too.
-        let is_answered = |finding: &Finding| newest && answered.once.contains(&known_of(finding));
+        // What answered a finding may be damaged or lost by now, too; or it is on its way, or the files that are to come again are.
+        let waits = !self
+            .depot
+            .snapshots_for(self.shipper.index, &[])?
+            .is_empty();
+        if waits {
+            // Whoever staged it may not have lived to tell.
+            self.link.kick.notify_one();
+        }
+        let coming = waits || damage.iter().any(|f| f.kind == Kind::WentBack);
+        let stands = newest || coming;
+        let is_answered = |finding: &Finding| stands && answered.once.contains(&known_of(finding));
         let new: Vec<&Finding> = damage
             .into_iter()
             .filter(|f| !is_answered(f) && !bridged(f))

@@ -160,27 +160,19 @@ impl Staging {
 
     /// A file was made there that is not durable yet.
     pub fn made(&mut self, level: Level, name: FileName) {
-        self.unsynced.push(self.path(level, name));
-    }
-
-    /// Removes staged snapshots of later TXIDs than this one, for good.
-    pub fn remove_snapshots_after(&self, txid: Txid) -> Result<()> {
-        let dir = self.level_dir(Level::SNAPSHOT);
-        let mut later = list_level(&self.env, &dir)?;
-        later.retain(|name| name.max > txid);
-        for name in &later {
-            remove_if_there(&self.env, &dir.join(name.to_string()))?;
-        }
-        if later.is_empty() {
-            Ok(())
-        } else {
-            self.sync_dir(&dir)
-        }
+        let path = self.path(level, name);
+        self.doubts.made(&path);
+        self.unsynced.push(path);
     }
 
     /// Starts a file.
     pub fn create(&self, level: Level, name: FileName) -> Result<Writer> {
         self.maker.create(&self.level_dir(level), name)
+    }
+
+    /// Room for the page index of a file of this level while it is made.
+    pub fn spill(&self, level: Level) -> Box<dyn ltx::Spill> {
+        self.maker.spill(&self.level_dir(level))
     }
 
     /// Gives a whole file its name. It is durable only after [`Staging::make_durable`].
@@ -193,6 +185,7 @@ impl Staging {
     ) -> Result<PathBuf> {
         let path = self.path(level, name);
         writer.publish(&path, created)?;
+        self.doubts.made(&path);
         self.unsynced.push(path.clone());
         Ok(path)
     }
@@ -224,13 +217,10 @@ impl Staging {
                     .map_err(Error::io("sync directory", dir))?;
             }
         }
-        let number = |path: &PathBuf| {
-            let in_l0 = path.starts_with(self.level_dir(Level::L0));
-            let name = path.file_name()?.to_str().filter(|_| in_l0)?;
-            FileName::parse(name).map(|name| name.max)
-        };
-        if let Some(newest) = self.unsynced.iter().filter_map(number).max() {
-            self.doubts.note(&self.meta, newest);
+        let numbers = self.unsynced.iter();
+        let numbers = numbers.filter_map(|path| durable::number_in_l0(&self.meta, path));
+        if let Some(newest) = numbers.max() {
+            self.doubts.note(&self.maker, &self.meta, newest);
         }
         self.unsynced.clear();
         Ok(())
@@ -280,11 +270,12 @@ impl Staging {
     /// file must come after: one that was given may still be on its way to a replica.
     pub fn clear(&mut self, number: Txid) -> Result<()> {
         self.unsynced.clear();
+        // Made anew from the database where need be; and it may be what fills the disk.
+        remove_if_there(&self.env, &self.ledger_path())?;
         self.noted_durably = false;
-        self.note(&note::encode_number(number, self.env.clock.boot()))?;
+        self.note_number(number)?;
         // The next one stands for a file.
         self.noted_durably = false;
-        remove_if_there(&self.env, &self.ledger_path())?;
         for level in Level::all() {
             let dir = self.level_dir(level);
             for name in list_level(&self.env, &dir)? {
@@ -293,6 +284,25 @@ impl Staging {
             self.sync_dir(&dir)?;
         }
         Ok(())
+    }
+
+    /// Notes the number that the next file must come after.
+    fn note_number(&mut self, number: Txid) -> Result<()> {
+        let line = note::encode_number(number, self.env.clock.boot());
+        let path = self.cursor_path();
+        match self.note(&line) {
+            // Over the note that is there, which takes no room. Torn, it says nothing.
+            Err(error) if error.is_disk_full() => {
+                let file = self.env.disk.open_rw(&path).map_err(|_| error)?;
+                let write = || {
+                    file.write_at(line.as_bytes(), 0)?;
+                    file.set_len(line.len() as u64)?;
+                    file.sync()
+                };
+                write().map_err(Error::io("write", path))
+            }
+            noted => noted,
+        }
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
@@ -380,21 +390,6 @@ impl Staging {
             self.noted_durably = true;
         }
         Ok(())
-    }
-
-    /// Leaves a note that says nothing, for good: what is staged can't be found in the WAL.
-    pub fn spoil_note(&mut self) -> Result<()> {
-        let path = self.cursor_path();
-        remove_if_there(&self.env, &path)?;
-        let disk = &self.env.disk;
-        let file = disk.create_new(&path, self.maker.mode);
-        let write = |file: Box<dyn litestream_replica::env::File>| {
-            file.write_at(b"-\n", 0)?;
-            file.sync()
-        };
-        file.and_then(write).map_err(Error::io("write", &path))?;
-        self.noted_durably = false;
-        self.sync_dir(&self.meta)
     }
 
     /// What is noted.

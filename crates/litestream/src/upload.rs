@@ -223,6 +223,7 @@ impl Uploader {
         if next.is_none() && self.alongside.is_idle() {
             // What could not be sent is not here any more: nothing is to be tried again.
             self.link.no_snapshot_waits();
+            self.retry = None;
         }
         let now = self.env.clock.monotonic();
         self.retry = self.retry.filter(|at| *at > now);

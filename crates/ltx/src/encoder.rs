@@ -4,7 +4,8 @@
 //! that is to be put over the first one then.
 //!
 //! Promises that what it wrote will be accepted by [`crate::Decoder`]: it refuses pages out of order, beyond
-//! the end, the lock page, and snapshots with gaps. Keeps the page index encoded, about nine bytes per page.
+//! the end, the lock page, and snapshots with gaps. Keeps the page index encoded, about nine bytes per page; of a large file elsewhere
+//! ([`Encoder::spill_to`]).
 
 use std::io::Write;
 
@@ -12,6 +13,7 @@ use crate::chain::Chain;
 use crate::checksum::{DatabaseChecksum, crc64, crc64_combine};
 use crate::frame::{BLOCK_PREFIX, FLAG_BLOCK, PAGE_HEADER_SIZE, max_block_size};
 use crate::order::PageOrder;
+use crate::spill::{IndexBuffer, Spill};
 use crate::{
     Checksum, Compressor, Crc64, Error, HEADER_SIZE, Header, IndexEntry, PageNo, Result, Trailer,
 };
@@ -39,7 +41,7 @@ pub struct Encoder<W: Write> {
     buffer: Vec<u8>,
     /// Bytes given to the writer.
     flushed: u64,
-    index: Vec<u8>,
+    index: IndexBuffer,
     /// Over what comes after the header, and how much that is.
     body: Crc64,
     body_len: u64,
@@ -61,7 +63,7 @@ impl<W: Write> Encoder<W> {
             compressor: Compressor::new(),
             buffer,
             flushed: 0,
-            index: Vec::new(),
+            index: IndexBuffer::default(),
             body: Crc64::new(),
             body_len: 0,
             order: PageOrder::new(&header),
@@ -69,6 +71,11 @@ impl<W: Write> Encoder<W> {
                 .then(DatabaseChecksum::new),
             page_count: 0,
         })
+    }
+
+    /// Where the page index goes while the file is written, if it becomes large.
+    pub fn spill_to(&mut self, spill: Box<dyn Spill>) {
+        self.index.spill_to(spill);
     }
 
     /// The header as it was written.
@@ -134,12 +141,12 @@ impl<W: Write> Encoder<W> {
         if let Some(database) = &mut self.database {
             database.toggle(Checksum::page(page, data));
         }
-        IndexEntry {
+        let entry = IndexEntry {
             page,
             offset: self.flushed + begin as u64,
             size: size as u64,
-        }
-        .put(&mut self.index);
+        };
+        self.index.put(|out| entry.put(out))?;
         self.order.accept(page);
         self.page_count += 1;
         if self.buffer.len() >= FLUSH_SIZE {
@@ -180,22 +187,24 @@ impl<W: Write> Encoder<W> {
                 computed,
             });
         }
-        self.index.push(0);
-        let index_size = (self.index.len() as u64).to_be_bytes();
+        self.index.put(|out| out.push(0))?;
+        let index_len = self.index.len();
+        let index_size = index_len.to_be_bytes();
         let end_of_pages = [0; PAGE_HEADER_SIZE];
         let post_apply = post_apply_checksum.to_be_bytes();
-        for part in [&end_of_pages[..], &self.index, &index_size, &post_apply] {
-            self.body.update(part);
-            self.body_len += part.len() as u64;
-        }
+        self.body.update(&end_of_pages);
+        self.buffer.extend_from_slice(&end_of_pages);
+        self.flush()?;
+        let body = &mut self.body;
+        std::mem::take(&mut self.index)
+            .finish(&mut |bytes| body.update(bytes), &mut self.writer)?;
+        self.flushed += index_len;
+        self.body.update(&index_size);
+        self.body.update(&post_apply);
+        self.body_len += PAGE_HEADER_SIZE as u64 + index_len + 16;
         let header = crc64(&self.header.encode());
         let crc = crc64_combine(header, self.body.value(), self.body_len);
         let file_checksum = Checksum::from_crc(crc).get();
-
-        self.buffer.extend_from_slice(&end_of_pages);
-        self.flush()?;
-        self.writer.write_all(&self.index)?;
-        self.flushed += self.index.len() as u64;
         self.buffer.extend_from_slice(&index_size);
         self.buffer.extend_from_slice(
             &Trailer {

@@ -22,6 +22,7 @@ mod merge;
 mod order;
 mod page;
 mod source;
+mod spill;
 mod txid;
 mod varint;
 
@@ -38,6 +39,7 @@ pub use header::{HEADER_SIZE, Header, NO_CHECKSUM, TRAILER_SIZE, Trailer};
 pub use image::write_image;
 pub use index::{IndexEntry, IndexReader, index_location};
 pub use lz4stream::Lz4Reader;
-pub use merge::merge;
+pub use merge::{merge, merge_spilling};
 pub use page::{LOCK_BYTE, PageNo, PageSize};
+pub use spill::Spill;
 pub use txid::{FileName, Txid};

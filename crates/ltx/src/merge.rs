@@ -2,26 +2,43 @@
 //!
 //! Promises that applying the output equals applying the inputs one after the other, and that success means
 //! that every input's checksum was right. Compressed data is copied, not made anew. Holds one read buffer per
-//! input and one page, whatever the size of the files.
+//! input and one page, whatever the size of the files; the output's page index beside them, but for [`merge_spilling`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{Read, Write};
 
 use crate::frame::{BLOCK_PREFIX, FrameEncoding, frame_encoding};
-use crate::{Decoder, Encoder, Error, Header, PageNo, Result, Written};
+use crate::{Decoder, Encoder, Error, Header, PageNo, Result, Spill, Written};
 
 /// Smallest page first; of the same page, the newest input first.
 type Queue = BinaryHeap<Reverse<(PageNo, Reverse<usize>)>>;
 
 /// Merges `inputs`, which must be sorted by transaction and leave no gap, into one file. Errors name the input
 /// at fault. On any error what was written so far must be thrown away.
-pub fn merge<R: Read, W: Write>(
+pub fn merge<R: Read, W: Write>(inputs: Vec<Decoder<R>>, out: W) -> Result<(W, Header, Written)> {
+    run(inputs, out, None)
+}
+
+/// The same, with a place for the output's page index while it is written.
+pub fn merge_spilling<R: Read, W: Write>(
+    inputs: Vec<Decoder<R>>,
+    out: W,
+    spill: Box<dyn Spill>,
+) -> Result<(W, Header, Written)> {
+    run(inputs, out, Some(spill))
+}
+
+fn run<R: Read, W: Write>(
     mut inputs: Vec<Decoder<R>>,
     out: W,
+    spill: Option<Box<dyn Spill>>,
 ) -> Result<(W, Header, Written)> {
     let header = merged_header(&inputs)?;
     let mut encoder = Encoder::new(out, header)?;
+    if let Some(spill) = spill {
+        encoder.spill_to(spill);
+    }
     let mut queue = Queue::with_capacity(inputs.len());
     for index in 0..inputs.len() {
         enqueue(&mut queue, &mut inputs, index)?;

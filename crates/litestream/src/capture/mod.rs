@@ -398,6 +398,7 @@ impl<'a> Capture<'a> {
         let encode = |source| Error::Encode { name, source };
         let writer: Writer = self.staging.create(level, name)?;
         let mut encoder = Encoder::new(writer, header).map_err(encode)?;
+        encoder.spill_to(self.staging.spill(level));
         compress::write_pages(
             self.env,
             &mut encoder,

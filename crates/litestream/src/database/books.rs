@@ -39,11 +39,9 @@ impl Database {
         };
     }
 
-    /// What a replica holds is what comes next after: its newest file is the newest local one, and its pages are those to compare with.
+    /// After a rebase, whose note of a number keeps the file from being looked for in the WAL: what a replica holds is what comes next after, its newest file is the newest local one, and its pages are those to compare with.
     pub(super) fn adopt(&mut self, base: Base) -> Result<()> {
         let (name, created) = (base.header.file_name(), base.header.timestamp_ms);
-        // Without a note the file would pass for one of ours whose note is missing, and its place in the WAL be looked for.
-        self.staging.spoil_note()?;
         let path = self.staging.path(Level::L0, name);
         let mut writer = self.staging.create(Level::L0, name)?;
         writer

@@ -49,7 +49,7 @@ impl Noted {
         }
         let number = || {
             let (txid, boot) = line.strip_suffix('\n')?.split_once(' ')?;
-            Some(Noted::Number(txid.parse().ok()?, parse_boot(boot)?))
+            Some(Noted::Number(txid.parse().ok()?, known(parse_boot(boot)?)))
         };
         number().unwrap_or(Noted::Unreadable)
     }
@@ -60,10 +60,13 @@ pub fn encode_number(number: Txid, boot: Option<u128>) -> String {
     format!("{number} {:032x}\n", boot.unwrap_or_default())
 }
 
-/// `Some(None)` if it was not known.
-fn parse_boot(text: &str) -> Option<Option<u128>> {
-    let boot = u128::from_str_radix(text, 16).ok()?;
-    Some(Some(boot).filter(|boot| *boot != 0))
+/// Zero if it was not known.
+fn parse_boot(text: &str) -> Option<u128> {
+    u128::from_str_radix(text, 16).ok()
+}
+
+fn known(boot: u128) -> Option<u128> {
+    Some(boot).filter(|boot| *boot != 0)
 }
 
 impl SavedCursor {
@@ -136,7 +139,7 @@ impl SavedCursor {
             cursor,
             change: change.parse().ok()?,
             database,
-            boot: parse_boot(boot)?,
+            boot: known(parse_boot(boot)?),
         };
         Some((txid, saved))
     }

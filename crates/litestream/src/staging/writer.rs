@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 
 /// Small parts are put together, so that a small file is written in one go.
 const BUFFER_BYTES: usize = 64 << 10;
+/// Read back at once.
+const SPILL_BYTES: usize = 256 << 10;
 /// Large enough for the disk's full speed, small enough to leave little for the end.
 const FLUSH_BYTES: u64 = 32 << 20;
 
@@ -72,6 +74,16 @@ impl Maker {
         })
     }
 
+    /// Room in `dir` for what does not fit into memory. Makes a file only when it is used.
+    pub fn spill(&self, dir: &Path) -> Box<dyn ltx::Spill> {
+        Box::new(SpillFile {
+            maker: self.clone(),
+            dir: dir.to_owned(),
+            file: None,
+            len: 0,
+        })
+    }
+
     /// Best effort: only root may give files away.
     pub(super) fn own(&self, path: &Path) {
         if let Some((user, group)) = self.owner {
@@ -87,6 +99,56 @@ impl Maker {
     /// Removes a file, now or later.
     pub(super) fn discard(&self, path: &Path) {
         self.leftovers.discard(path);
+    }
+}
+
+/// See [`Maker::spill`]. Removed at the end.
+struct SpillFile {
+    maker: Maker,
+    dir: PathBuf,
+    file: Option<(Box<dyn File>, PathBuf)>,
+    len: u64,
+}
+
+impl ltx::Spill for SpillFile {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let (file, _) = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let env = &self.maker.env;
+                let name = format!("index.{:016x}{TEMP_SUFFIX}", env.entropy.next_u64());
+                let path = self.dir.join(name);
+                let file = env.disk.create_new(&path, self.maker.mode)?;
+                none.insert((file, path))
+            }
+        };
+        file.write_at(bytes, self.len)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn replay(&mut self, take: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let Some((file, _)) = &self.file else {
+            return Ok(());
+        };
+        let mut piece = vec![0; SPILL_BYTES];
+        let mut at = 0;
+        while at < self.len {
+            let len = piece.len().min((self.len - at) as usize);
+            file.read_exact_at(&mut piece[..len], at)?;
+            take(&piece[..len])?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SpillFile {
+    fn drop(&mut self) {
+        if let Some((file, path)) = self.file.take() {
+            drop(file);
+            self.maker.discard(&path);
+        }
     }
 }
 

@@ -119,8 +119,9 @@ impl Merger {
             Err(_) => self.maker.clone(),
         };
         let writer = maker.create(&dir, name)?;
+        let merged = ltx::merge_spilling(open, writer, maker.spill(&dir));
         let (writer, header, _) =
-            ltx::merge(open, writer).map_err(|error| self.failure(inputs, (into, name), error))?;
+            merged.map_err(|error| self.failure(inputs, (into, name), error))?;
         writer.publish(&dir.join(name.to_string()), created(&header))?;
         Ok(Merged {
             name,

@@ -9,3 +9,4 @@ mod lock_page;
 mod merge;
 mod refusals;
 mod roundtrip;
+mod spill;
