@@ -39,7 +39,8 @@ impl Database {
         };
     }
 
-    /// After a rebase, whose note of a number keeps the file from being looked for in the WAL: what a replica holds is what comes next after, its newest file is the newest local one, and its pages are those to compare with.
+    /// What a replica holds is what comes next after: its newest file is the newest local one, and its pages are those to compare with.
+    /// Only after a rebase, whose note of a number keeps the file from being looked for in the WAL.
     pub(super) fn adopt(&mut self, base: Base) -> Result<()> {
         let (name, created) = (base.header.file_name(), base.header.timestamp_ms);
         let path = self.staging.path(Level::L0, name);

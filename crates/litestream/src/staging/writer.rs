@@ -331,3 +331,37 @@ impl Read for Reader {
         Ok(n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use litestream_replica::env::real;
+
+    use super::*;
+
+    #[allow(clippy::disallowed_methods, reason = "a test looks at a real folder")]
+    fn files(dir: &Path) -> usize {
+        std::fs::read_dir(dir).unwrap().count()
+    }
+
+    #[test]
+    fn what_was_spilled_comes_back_and_its_file_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let maker = Maker::private(&real::env());
+        let mut spill = maker.spill(dir.path());
+        assert_eq!(files(dir.path()), 0);
+        let parts: Vec<Vec<u8>> = (1..=5u8).map(|n| vec![n; 200_000]).collect();
+        for part in &parts {
+            spill.put(part).unwrap();
+        }
+        assert_eq!(files(dir.path()), 1);
+        let mut back = Vec::new();
+        let replayed = spill.replay(&mut |bytes| {
+            back.extend_from_slice(bytes);
+            Ok(())
+        });
+        replayed.unwrap();
+        assert!(back == parts.concat());
+        drop(spill);
+        assert_eq!(files(dir.path()), 0);
+    }
+}
